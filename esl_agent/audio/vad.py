@@ -1,0 +1,70 @@
+"""Is this frame voiced? webrtcvad, a level that adapts to the line's noise, and the peak of an onset.
+
+Lines differ by 20 dB, so no fixed threshold can be right for two of them; and webrtcvad alone takes babble and
+hum for speech. Each frame must convince both: webrtcvad (shape) and the level gate (nearer than the noise).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import webrtcvad
+
+from esl_agent.audio.pcm import peak, rms
+from esl_agent.setting import STRICT, setting
+
+
+@dataclass(frozen=True, slots=True)
+class VadSettings:
+    """Which frames count as voiced."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    aggressiveness: int = setting(3, "webrtcvad mode: 0 lets most through, 3 least.", ge=0, le=3)
+    min_volume: int = setting(
+        500,
+        "RMS level (0-32768) a frame needs to be voiced on a line whose noise is not known yet. The threshold in use "
+        "follows the line's noise from there, between an eighth and four times this value.",
+        ge=0,
+        le=20000,
+    )
+    adapt: bool = setting(True, "Let the level threshold follow the line's noise. Off: min_volume is the threshold.")
+
+
+class VoiceDetector:
+    """Decides frame by frame. Feed it every 20 ms frame of one call, at 8 or 16 kHz, in order."""
+
+    #: A voiced frame is this much louder than the noise (9.5 dB).
+    OVER_NOISE = 3.0
+    #: The level gate opens for a frame whose peak is this many times the threshold: plosives and onsets are
+    #: short, so their RMS over 20 ms understates them.
+    ONSET_PEAK = 4.0
+
+    __slots__ = ("_adapt", "_ceiling", "_floor", "_rate", "_vad", "level", "noise", "threshold")
+
+    def __init__(self, settings: VadSettings, rate: int) -> None:
+        self._vad = webrtcvad.Vad(settings.aggressiveness)
+        self._rate = rate
+        self._adapt = settings.adapt
+        self._floor = settings.min_volume / 8
+        self._ceiling = settings.min_volume * 4
+        self.threshold = float(settings.min_volume)
+        self.noise = self.threshold / self.OVER_NOISE
+        self.level = 0
+
+    def is_voiced(self, frame: bytes) -> bool:
+        """True if the frame is speech louder than this line's noise. ``level`` then holds its RMS."""
+        level = self.level = rms(frame)
+        loud = level >= self.threshold or (
+            level * 2 >= self.threshold and peak(frame) >= self.threshold * self.ONSET_PEAK
+        )
+        voiced = loud and self._vad.is_speech(frame, self._rate)
+        if self._adapt and not voiced:
+            self._learn(level)
+        return voiced
+
+    def _learn(self, level: int) -> None:
+        """Noise falls quickly (half in 0.1 s) and rises slowly (half in about 1 s): a pause shows the true floor."""
+        share = 0.13 if level < self.noise else 0.014
+        self.noise += (level - self.noise) * share
+        self.threshold = min(max(self.noise * self.OVER_NOISE, self._floor), self._ceiling)

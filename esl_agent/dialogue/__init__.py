@@ -1,0 +1,1 @@
+"""Who may speak. Pure: no sockets, no clock, no vendor names."""

@@ -1,0 +1,152 @@
+"""What happened. Facts in the past tense, posted to a call's mailbox by its leg, media and providers.
+
+Whatever can arrive late carries the number it belongs to (utterance, turn, clip); the dialogue drops stale ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esl_agent.audio.pcm import Sound
+from esl_agent.errors import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The switch answered the call (SIP 200). Sound before this is early media."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStarted:
+    """The caller's sound arrives, at ``rate`` samples a second. Posted again after every reconnect."""
+
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLost:
+    """The caller's sound stopped arriving; the leg is trying to get it back, or says in ``final`` that it gave up."""
+
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """One 20 ms frame from the caller, PCM16 mono at the rate of the last MediaStarted."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The call is over; ``cause`` in the switch's words (``NORMAL_CLEARING``)."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened until ``next_deadline``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRequested:
+    """Somebody outside the dialogue (drain, operator) wants this call ended politely."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """The recogniser understood ``text`` in utterance ``utterance``. ``final``: its last word on it."""
+
+    utterance: int
+    text: str
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """The model wrote another piece of its reply for turn ``turn``."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """The model finished. ``hang_up``: it asked for the call to end once everything was heard."""
+
+    turn: int
+    hang_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesised:
+    """Clause ``clip`` of turn ``turn`` became sound."""
+
+    turn: int
+    clip: int
+    audio: Sound
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackBegan:
+    """The switch began to play the clip. For timing only; clips may lack it."""
+
+    turn: int
+    clip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The clip ended or was cut; the caller heard its first ``heard`` seconds. Posted once for each Play."""
+
+    turn: int
+    clip: int
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFailed:
+    """A provider failed. ``number`` is the utterance (stt) or the turn (llm, tts); ``clip`` only for tts."""
+
+    stage: Stage
+    number: int
+    error: str
+    retryable: bool = False
+    clip: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFailed:
+    """The switch refused or never answered something we asked. ``what``: ``answer``, ``hang_up``, ``clear`` ..."""
+
+    what: str
+    reply: str
+
+
+Event = (
+    Answered
+    | MediaStarted
+    | MediaLost
+    | Audio
+    | DigitPressed
+    | HungUp
+    | Tick
+    | EndRequested
+    | Transcribed
+    | ReplyText
+    | ReplyEnded
+    | Synthesised
+    | PlaybackBegan
+    | Played
+    | ProviderFailed
+    | CommandFailed
+)

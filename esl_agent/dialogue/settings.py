@@ -1,0 +1,100 @@
+"""What a DID's YAML can say about turn taking. Plain frozen values; ``config`` validates and documents them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from esl_agent.audio.vad import VadSettings
+from esl_agent.setting import STRICT, setting
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """What the agent says by itself, without asking the language model."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    greeting: str = setting("Hello, how can I help you?", "First words of the call. Empty: wait for the caller.")
+    not_understood: str = setting(
+        "I am sorry, I did not catch that. Could you say it again?",
+        "When the caller spoke and nothing could be made of it.",
+    )
+    still_there: tuple[str, ...] = setting(
+        ("Are you still there?",),
+        "Said in turn when the caller is silent for silence.prompt_after; after the last comes the goodbye.",
+    )
+    apology: str = setting(
+        "I am sorry, I am having a technical problem. One moment please.",
+        "When a recogniser, model or voice failed and its retry failed too.",
+    )
+    failure: str = setting(
+        "I am sorry, I cannot go on because of a technical problem. Please call again later. Goodbye.",
+        "Last words when limits.failures is reached or the caller's sound never arrives.",
+    )
+    too_long: str = setting(
+        "I am sorry, our time is up. Thank you for calling. Goodbye.",
+        "Last words when limits.call is reached.",
+    )
+    goodbye: str = setting("Thank you for calling. Goodbye.", "Last words after a caller who stays silent.")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointingSettings:
+    """When an utterance begins and when it has ended."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    silence: float = setting(0.7, "Seconds without voice that end an utterance.", ge=0.1, le=5.0)
+    onset: float = setting(0.06, "Seconds of voice, within the last 0.2 s, that begin an utterance.", ge=0.02, le=0.2)
+    pre_roll: float = setting(0.3, "Seconds before the onset that the recogniser gets too.", ge=0.0, le=2.0)
+    max_utterance: float = setting(30.0, "Seconds after which an utterance is ended by force.", ge=1.0, le=300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BargeInSettings:
+    """When speech over the agent wins the floor."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    enabled: bool = setting(True, "Off: the agent finishes what it says; what was said meanwhile is still heard.")
+    min_speech: float = setting(
+        0.12, "Seconds of voice over the agent, within min_speech + 0.1 s, that stop it.", ge=0.02, le=3.0
+    )
+    greeting: bool = setting(True, "Whether the greeting may be interrupted.")
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceSettings:
+    """What happens when nobody says anything."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    prompt_after: float = setting(8.0, "Seconds of silence before the next still_there phrase.", ge=1.0, le=120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Deadlines. Every wait of a call ends here at the latest."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    call: float = setting(600.0, "Seconds after the answer at which the call is ended, politely.", ge=5.0, le=86400.0)
+    answer: float = setting(10.0, "Seconds the switch may take to answer the call.", ge=1.0, le=120.0)
+    media: float = setting(5.0, "Seconds after the answer for the caller's sound to arrive, and to come back.", ge=0.5)
+    stt: float = setting(8.0, "Seconds from the end of an utterance to its text.", ge=0.5, le=120.0)
+    llm: float = setting(10.0, "Seconds for the model's first words, and between any two pieces.", ge=0.5, le=120.0)
+    tts: float = setting(8.0, "Seconds for one clause to become sound.", ge=0.5, le=120.0)
+    playback: float = setting(3.0, "Seconds past its length that a clip may take before it counts as lost.", ge=0.2)
+    goodbye: float = setting(15.0, "Seconds the last words may take, all in all, before the hang-up.", ge=1.0, le=120.0)
+    retries: int = setting(1, "How often a failed recogniser, model or voice is asked again within a turn.", ge=0, le=5)
+    failures: int = setting(3, "Failed turns in a row after which the call is ended with phrases.failure.", ge=1, le=20)
+    history: int = setting(40, "Messages of history sent to the model; the system prompt is never cut.", ge=2, le=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeSettings:
+    """Everything a Cascade needs to know about its DID."""
+
+    prompt: str = ""
+    phrases: Phrases = Phrases()
+    vad: VadSettings = VadSettings()
+    endpointing: EndpointingSettings = EndpointingSettings()
+    barge_in: BargeInSettings = BargeInSettings()
+    silence: SilenceSettings = SilenceSettings()
+    limits: LimitSettings = LimitSettings()

@@ -1,0 +1,1 @@
+"""Who listens, thinks and speaks: one file per vendor or contract."""
