@@ -91,10 +91,10 @@ class LimitSettings:
 class CascadeSettings:
     """Everything a Cascade needs to know about its DID."""
 
-    prompt: str = ""
-    phrases: Phrases = Phrases()
-    vad: VadSettings = VadSettings()
-    endpointing: EndpointingSettings = EndpointingSettings()
-    barge_in: BargeInSettings = BargeInSettings()
-    silence: SilenceSettings = SilenceSettings()
-    limits: LimitSettings = LimitSettings()
+    prompt: str = setting("", "The system prompt: who the agent is, what it knows, how it speaks.")
+    phrases: Phrases = setting(Phrases, "What the agent says by itself.")
+    vad: VadSettings = setting(VadSettings, "Which frames count as voiced.")
+    endpointing: EndpointingSettings = setting(EndpointingSettings, "When an utterance begins and ends.")
+    barge_in: BargeInSettings = setting(BargeInSettings, "When speech over the agent wins the floor.")
+    silence: SilenceSettings = setting(SilenceSettings, "What happens when nobody says anything.")
+    limits: LimitSettings = setting(LimitSettings, "Deadlines of the call.")
