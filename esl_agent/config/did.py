@@ -1,0 +1,160 @@
+"""What ``conf/dids/*.yaml`` can say: one number, who answers it and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import AfterValidator, WithJsonSchema
+
+from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.errors import Stage
+from esl_agent.providers.base import EngineContext
+from esl_agent.setting import STRICT, setting
+
+STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
+#: Keys of a DID that make no sense in ``defaults``.
+IDENTITY = ("did", "prefix", "default", "name")
+
+_DIALLED = r"^\+?[0-9*#(][0-9*#() ./-]{0,39}$"
+_SEPARATORS = re.compile(r"[+() ./-]")
+#: Longer than any number; what is longer is nobody's.
+_MAX_NUMBER = 64
+
+
+def normalised(number: str) -> str:
+    """A number as it is compared: without ``+`` and separators, cut to a sane length. Takes outside text."""
+    return _SEPARATORS.sub("", number[: _MAX_NUMBER + 1])[:_MAX_NUMBER]
+
+
+def _check_dialled(text: str) -> str:
+    if text and (not re.match(_DIALLED, text) or not normalised(text)):
+        raise ValueError("expected a number as it is dialled, such as '5000' or '+49 30 1234'")
+    return text
+
+
+def _check_language(text: str) -> str:
+    if not re.match(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$", text):
+        raise ValueError("expected a language tag (BCP 47), such as en, de-AT or tr")
+    return text
+
+
+Dialled = Annotated[
+    str, AfterValidator(_check_dialled), WithJsonSchema({"type": ["string", "integer"], "pattern": _DIALLED})
+]
+Language = Annotated[str, AfterValidator(_check_language)]
+Choice = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """How sound travels between FreeSWITCH and us."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    audio_fork: Literal["api", "execute"] = setting(
+        "api", "How mod_audio_fork is started: the API command uuid_audio_fork, or a module that has it as application."
+    )
+    playback: Literal["clips", "broadcast"] = setting(
+        "clips", "How the agent is heard: the playback application (about 0.1 s sooner), or uuid_broadcast."
+    )
+    rate: Literal[8000, 16000] = setting(
+        8000, "Samples a second of the caller's sound. 16000 gains something only for wideband calls (G.722, Opus)."
+    )
+
+
+def _embedded() -> dict[str, Any]:
+    return {"engine": "embedded"}
+
+
+def _rules() -> dict[str, Any]:
+    return {"engine": "rules"}
+
+
+@dataclass(frozen=True, slots=True)
+class DidSettings(CascadeSettings):
+    """One number: who answers it, in which language, with which engines, and how turns are taken.
+
+    Exactly one of `did`, `prefix` and `default` says which calls it is for.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    did: Dialled = setting("", "The number dialled, whole. `+` and separators do not matter.")
+    prefix: Dialled = setting("", "How the number dialled begins. The longest match wins, after every whole number.")
+    default: bool = setting(False, "Answers what no other file answers. Without such a file those calls are refused.")
+    name: str = setting("", "What logs and pages call it. Empty: the file's name.")
+    language: Language = setting("en", "Language of the call, a BCP 47 tag.")
+    stt: Choice = setting(_embedded, "Who listens: `engine` and its options.")
+    llm: Choice = setting(_rules, "Who thinks: `engine` and its options.")
+    tts: Choice = setting(_embedded, "Who speaks: `engine` and its options.")
+    expect: tuple[str, ...] = setting((), "What callers are expected to say; a recogniser may lean towards it.")
+    media: MediaSettings = setting(MediaSettings, "How sound travels between FreeSWITCH and us.")
+
+
+class Catalogue(Protocol):
+    """The engines there are; ``esl_agent.providers.registry`` is one."""
+
+    def names(self, stage: Stage) -> Sequence[str]: ...
+    def options_class(self, stage: Stage, name: str) -> type[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine and its validated options, ready for ``registry.make(stage, name, options, context)``."""
+
+    stage: Stage
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpecs:
+    """Who serves one DID."""
+
+    stt: EngineSpec
+    llm: EngineSpec
+    tts: EngineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DidConfig:
+    """One DID, checked and complete."""
+
+    file: Path
+    name: str
+    settings: DidSettings
+    cascade: CascadeSettings
+    engines: EngineSpecs
+    context: EngineContext
+
+    @property
+    def language(self) -> str:
+        return self.settings.language
+
+    @property
+    def media(self) -> MediaSettings:
+        return self.settings.media
+
+    @property
+    def key(self) -> str:
+        """What it answers, as compared: ``= 5000``, ``^ 4930`` or ``default``. No two DIDs share one."""
+        if self.settings.did:
+            return f"= {normalised(self.settings.did)}"
+        if self.settings.prefix:
+            return f"^ {normalised(self.settings.prefix)}"
+        return "default"
+
+
+def cascade_of(settings: DidSettings) -> CascadeSettings:
+    """The part of a DID's settings that turn taking knows."""
+    return CascadeSettings(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(CascadeSettings)})
+
+
+def context_of(settings: DidSettings, llm_options: Any) -> EngineContext:
+    """What the engines may know: the language, and every phrase the DID or its rules expect, each once."""
+    offered = getattr(llm_options, "expected_phrases", ())
+    phrases = (*settings.expect, *(offered() if callable(offered) else offered))
+    return EngineContext(language=settings.language, phrases=tuple(dict.fromkeys(phrases)))

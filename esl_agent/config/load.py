@@ -1,0 +1,196 @@
+"""``load``: a directory of YAML becomes one frozen ``Config``, or one ConfigError with every problem in it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esl_agent.config.did import (
+    IDENTITY,
+    STAGES,
+    Catalogue,
+    DidConfig,
+    DidSettings,
+    EngineSpec,
+    EngineSpecs,
+    cascade_of,
+    context_of,
+    normalised,
+)
+from esl_agent.config.environment import overlay
+from esl_agent.config.service import ServiceSettings
+from esl_agent.config.source import Document, read
+from esl_agent.config.validate import problem, suggestion, validate
+from esl_agent.errors import ConfigError, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator said. Never changes; a reload makes another."""
+
+    service: ServiceSettings
+    dids: tuple[DidConfig, ...]
+    _exact: Mapping[str, DidConfig] = field(default_factory=dict, repr=False)
+    _prefixes: Mapping[str, DidConfig] = field(default_factory=dict, repr=False)
+    _default: DidConfig | None = field(default=None, repr=False)
+
+    def find(self, number: str) -> DidConfig | None:
+        """Who answers ``number`` (outside text): the whole number, else the longest prefix, else the default.
+
+        None: nobody does; the call is to be refused with UNALLOCATED_NUMBER.
+        """
+        dialled = normalised(number)
+        if dialled in self._exact:
+            return self._exact[dialled]
+        for length in range(len(dialled), 0, -1):
+            if dialled[:length] in self._prefixes:
+                return self._prefixes[dialled[:length]]
+        return self._default
+
+
+def load(
+    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue | None = None
+) -> Config:
+    """Read ``agent.yaml`` and ``dids/*.yaml`` below ``directory``. Reads files and nothing else; call it again to
+    reload. Raises ConfigError with every problem at once.
+    """
+    directory = Path(directory)
+    problems: list[str] = []
+    agent = _read(directory / "agent.yaml", problems)
+    service, defaults = _service(agent, os.environ if environment is None else environment, problems)
+    files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
+    if not files:
+        problems.append(f"{directory / 'dids'}: expected at least one file *.yaml that says who answers, got none")
+    catalogue = engines if engines is not None else registered()
+    dids = [did for path in files if (did := _did(path, defaults, catalogue, problems)) is not None]
+    _no_two_alike(dids, problems)
+    if problems or service is None:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Config(
+        service,
+        tuple(dids),
+        {normalised(d.settings.did): d for d in dids if d.settings.did},
+        {normalised(d.settings.prefix): d for d in dids if d.settings.prefix},
+        next((d for d in dids if d.settings.default), None),
+    )
+
+
+def check(
+    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue | None = None
+) -> list[str]:
+    """Every problem of the settings below ``directory``; empty when ``load`` would take them."""
+    try:
+        load(directory, environment=environment, engines=engines)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def registered() -> Catalogue:
+    """The engines this installation has."""
+    from esl_agent.providers import registry
+
+    return registry
+
+
+def _read(path: Path, problems: list[str]) -> Document:
+    try:
+        return read(path)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return Document({})
+
+
+def _service(
+    agent: Document, environment: Mapping[str, str], problems: list[str]
+) -> tuple[ServiceSettings | None, Document]:
+    defaults = agent.under(("defaults",))
+    if "defaults" in agent.data and not isinstance(agent.data["defaults"], dict):
+        problems.append(problem(agent.place(("defaults",)), ("defaults",), "expected the settings of a DID"))
+    for key in IDENTITY:
+        if key in defaults.data:
+            sentence = "belongs in a file of dids/, not in the defaults of all"
+            problems.append(problem(defaults.place((key,)), ("defaults", key), sentence))
+            del defaults.data[key]
+    rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
+    document = overlay(ServiceSettings, environment).over(rest)
+    service = validate(ServiceSettings, document, problems)
+    if service is not None and service.audio.s1_listener.enabled and not _is_loopback(service.audio.s1_listener.host):
+        path = ("audio", "s1_listener", "host")
+        sentence = (
+            "expected a loopback address such as 127.0.0.1, because whoever connects to this listener is believed; "
+            f"got '{service.audio.s1_listener.host}'"
+        )
+        problems.append(problem(document.place(path), path, sentence))
+    return service, defaults
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[str]) -> DidConfig | None:
+    before = len(problems)
+    own = _read(path, problems)
+    if len(problems) > before:
+        return None
+    for key in ("did", "prefix"):
+        if type(own.data.get(key)) is int:
+            own.data[key] = str(own.data[key])
+    document = own.over(defaults)
+    settings = validate(DidSettings, document, problems)
+    _who_answers(own, problems)
+    specs = {stage: _engine(stage, document, catalogue, problems) for stage in STAGES}
+    stt, llm, tts = (specs[stage] for stage in STAGES)
+    if settings is None or stt is None or llm is None or tts is None or len(problems) > before:
+        return None
+    return DidConfig(
+        file=path,
+        name=settings.name or path.stem,
+        settings=settings,
+        cascade=cascade_of(settings),
+        engines=EngineSpecs(stt, llm, tts),
+        context=context_of(settings, llm.options),
+    )
+
+
+def _who_answers(own: Document, problems: list[str]) -> None:
+    given = [key for key in ("did", "prefix", "default") if own.data.get(key)]
+    if len(given) != 1:
+        got = "none of them" if not given else " and ".join(given)
+        sentence = f"expected exactly one of did, prefix and default: true, got {got}"
+        problems.append(problem(own.place((given[-1],) if given else ()), (), sentence))
+
+
+def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: list[str]) -> EngineSpec | None:
+    """The stage's engine with its options; None after adding a problem (or where ``validate`` already did)."""
+    choice: Any = document.data.get(stage, getattr(DidSettings(), stage))
+    if not isinstance(choice, dict):
+        return None
+    names = tuple(catalogue.names(stage))
+    name = choice.get("engine")
+    if name not in names:
+        got = f"got {name!r}" if name is not None else "got none"
+        sentence = f"expected one of {', '.join(names)}, {got}{suggestion(name, {n: n for n in names})}"
+        problems.append(problem(document.place((stage, "engine")), (stage, "engine"), sentence))
+        return None
+    under = document.under((stage,))
+    options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
+    made = validate(catalogue.options_class(stage, name), options, problems, at=(stage,))
+    return None if made is None else EngineSpec(stage, name, made)
+
+
+def _no_two_alike(dids: list[DidConfig], problems: list[str]) -> None:
+    seen: dict[str, DidConfig] = {}
+    for did in dids:
+        first = seen.setdefault(did.key, did)
+        if first is not did:
+            what = "the default" if did.key == "default" else did.settings.did or f"prefix {did.settings.prefix}"
+            problems.append(f"{did.file}: {what} is answered by {first.file} too; keep one of the two")

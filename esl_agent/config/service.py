@@ -1,0 +1,170 @@
+"""What ``conf/agent.yaml`` can say: the service as a whole."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from esl_agent.setting import STRICT, setting
+
+_ADDRESS = re.compile(r"^(?:\[(?P<six>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})$")
+
+
+def address(text: str) -> tuple[str, int]:
+    """``"127.0.0.1:8084"`` or ``"[::1]:8084"`` as (host, port). Raises ValueError."""
+    match = _ADDRESS.match(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ValueError("expected host:port with a port from 1 to 65535, such as 127.0.0.1:8084")
+    return match["six"] or match["host"], int(match["port"])
+
+
+def _check_address(text: str) -> str:
+    address(text)
+    return text
+
+
+def _check_optional_address(text: str) -> str:
+    return _check_address(text) if text else text
+
+
+def _check_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("expected an address or network, such as 10.0.0.7 or 10.0.0.0/24") from None
+    return text
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
+Network = Annotated[str, AfterValidator(_check_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSwitchSettings:
+    """The door FreeSWITCH's `socket` application knocks at."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    listen: Address = setting("127.0.0.1:8084", "host:port that the dialplan's `socket` application names.")
+    max_calls: int = setting(500, "Calls at one time; one more is refused with busy_cause.", ge=1, le=100000)
+    allow: tuple[Network, ...] = setting(
+        ("127.0.0.0/8", "::1"), "Addresses and networks that may connect. The event socket has no password here."
+    )
+    handshake_timeout: float = setting(5.0, "Seconds for FreeSWITCH to answer `connect`.", ge=0.5, le=20.0)
+    command_timeout: float = setting(5.0, "Seconds for FreeSWITCH to answer any other command.", ge=0.5, le=60.0)
+    linger: int = setting(
+        10, "Whole seconds FreeSWITCH keeps the connection after a hang-up, so that no last event is lost.", ge=1, le=60
+    )
+    events: Literal["json", "plain"] = setting("json", "The format of events.")
+    busy_cause: str = setting(
+        "NORMAL_TEMPORARY_FAILURE",
+        "Hang-up cause of a call refused because max_calls is reached. This one becomes SIP 503.",
+        pattern="^[A-Z][A-Z0-9_]{1,63}$",
+    )
+    drain: float = setting(30.0, "Seconds that calls may go on when the service is told to stop.", ge=0.0, le=3600.0)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return address(self.listen)
+
+
+@dataclass(frozen=True, slots=True)
+class S1ListenerSettings:
+    """The older bridge contract: any WebSocket on one port, sound at 16 kHz, the call's UUID in its first text.
+
+    It asks for no token, so it is bound to this machine only.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    enabled: bool = setting(False, "Listen for it at all.")
+    host: str = setting("127.0.0.1", "A loopback address; nothing else is accepted.", env="WS_HOST")
+    port: Port = setting(8765, "TCP port.", env="WS_PORT")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """The WebSocket that mod_audio_fork brings the callers' sound to."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    listen: Address = setting("127.0.0.1:8085", "host:port that waits for mod_audio_fork.")
+    advertise: OptionalAddress = setting(
+        "", "host:port that FreeSWITCH is told to connect to, if it is not the one above (containers, other machines)."
+    )
+    connect_timeout: float = setting(3.0, "Seconds from the fork's start to its connection.", ge=0.2, le=30.0)
+    max_message_bytes: int = setting(65536, "Largest WebSocket message taken; a larger one ends it.", ge=4096)
+    max_seconds_per_second: float = setting(
+        4.0, "Seconds of sound taken per second. FreeSWITCH sends late frames in a burst; nobody needs more.", ge=1.5
+    )
+    reconnects: int = setting(3, "How often a fork that broke is started again within a call.", ge=0, le=100)
+    s1_listener: S1ListenerSettings = setting(S1ListenerSettings, "The older bridge contract.")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return address(self.listen)
+
+    @property
+    def advertised(self) -> str:
+        return self.advertise or self.listen
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSettings:
+    """Where the agent's sound lies until FreeSWITCH has played it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    directory: str = setting(
+        "/dev/shm/esl_agent", "Our path. Where it cannot be made, a directory below the system's temporary one is used."
+    )
+    shared_path: str = setting("", "The same directory as FreeSWITCH sees it, if it sees it elsewhere.")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSocketSettings:
+    """FreeSWITCH's own event socket. Only `esl-agent doctor` connects to it; no call needs it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    host: str = setting("127.0.0.1", "Where it listens.", env="FREESWITCH_HOST")
+    port: Port = setting(8021, "Its TCP port.", env="FREESWITCH_PORT")
+    password_env: str = setting("FREESWITCH_PASSWORD", "The environment variable that holds its password.")
+    password_file: str = setting("", "The file that holds its password, if the variable is not set.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is written to standard error."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    level: Level = setting("INFO", "The least important lines that are written.", env="LOG_LEVEL")
+    format: Literal["text", "json"] = setting("text", "One line for people, or one JSON object a line.")
+    private: bool = setting(False, "Write what callers say and their numbers as they are. Off: they are hidden.")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """One JSON file for each finished call."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    directory: str = setting("", "Where they are written. Empty: none are.")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """`conf/agent.yaml` without its `defaults`, which are laid under every DID."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    freeswitch: FreeSwitchSettings = setting(FreeSwitchSettings, "The door FreeSWITCH's `socket` knocks at.")
+    audio: AudioSettings = setting(AudioSettings, "The WebSocket that brings the callers' sound.")
+    clips: ClipSettings = setting(ClipSettings, "Where the agent's sound lies until it was played.")
+    event_socket: EventSocketSettings = setting(EventSocketSettings, "FreeSWITCH's own event socket, for the doctor.")
+    log: LogSettings = setting(LogSettings, "What is written to standard error.")
+    records: RecordSettings = setting(RecordSettings, "One JSON file for each finished call.")

@@ -1,0 +1,224 @@
+"""YAML files as plain values that remember where each of them was written.
+
+The scalars are those of YAML 1.2's core schema, cut to what settings need: ``no`` is a language and not False,
+``12:30`` is text and not 750, ``0049`` and ``+49`` are numbers to dial and not integers. Only what ``compose`` builds
+is used, so no YAML tag can make an object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from esl_agent.errors import ConfigError
+
+#: A settings file has a few hundred lines; more is a mistake or an attack.
+MAX_BYTES = 256 * 1024
+#: Values in one file after aliases are expanded (an alias of an alias of ... grows without end).
+MAX_VALUES = 20_000
+MAX_DEPTH = 20
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value was written: a file and its line, or an environment variable."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(slots=True)
+class Document:
+    """``data`` as plain dicts, lists and scalars; ``places`` says where each key path of it was written."""
+
+    data: dict[str, Any]
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place:
+        """Where ``path``, or the nearest thing around it, was written."""
+        for length in range(len(path), -1, -1):
+            if found := self.places.get(path[:length]):
+                return found
+        return Place("settings")
+
+    def under(self, path: KeyPath) -> Document:
+        """The mapping at ``path`` as a document of its own; empty when there is none."""
+        value: Any = self.data
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        places = {where[len(path) :]: place for where, place in self.places.items() if where[: len(path)] == path}
+        places.setdefault((), self.place(path))
+        return Document(value if isinstance(value, dict) else {}, places)
+
+    def over(self, base: Document) -> Document:
+        """This document laid over ``base``: mappings merge, everything else replaces.
+
+        A mapping that names another ``engine`` than the one below it replaces it: one engine's options mean
+        nothing to another.
+        """
+        merged = Document({}, {**base.places, **self.places})
+        merged.data = _merge(base.data, self.data)
+        return merged
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    if "engine" in below and "engine" in above and below["engine"] != above["engine"]:
+        return dict(above)
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        merged[key] = _merge(lower, value) if isinstance(value, dict) and isinstance(lower, dict) else value
+    return merged
+
+
+def read(path: Path) -> Document:
+    """The file's settings. Raises ConfigError with every problem found, each with its line."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError([f"{path}: expected at most {MAX_BYTES // 1024} KiB of settings, got a larger file"])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: expected UTF-8 text, got the byte 0x{raw[error.start]:02x}"]) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str) -> Document:
+    """``read`` for text in memory; ``file`` is its name in messages."""
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError([f"{file}:{line}: a character YAML does not allow: {error.reason}"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError([f"{file}:{line}: not readable as YAML: {said}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{file}: not readable as YAML: nested too deeply"]) from None
+    if root is None:
+        return Document({}, {(): Place(file, 1)})
+    reader = _Reader(file)
+    data = reader.value(root, ())
+    if not isinstance(data, dict):
+        reader.problems.insert(0, f"{file}:1: expected settings (`key: value`), got {describe(data)}")
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Document(data, reader.places)
+
+
+def describe(value: Any) -> str:
+    """A value from a file, fit for a message: short, quoted, on one line."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping (`key: value` lines)"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[0] if isinstance(value, str) else ''}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Resolves plain scalars as the module's docstring says; nothing is ever constructed."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 -- the name and type PyYAML reads
+
+
+_NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+_Loader.add_implicit_resolver(_NULL, re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_INT, re.compile(r"^-?(?:0|[1-9][0-9]{0,17})$"), list("-0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT, re.compile(r"^-?(?:0|[1-9][0-9]*)?\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?$"), list("-.0123456789")
+)
+
+
+class _Reader:
+    """Turns YAML nodes into values; collects problems instead of stopping at the first."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[str] = []
+        self.places: dict[KeyPath, Place] = {}
+        self._values = 0
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        place = Place(self.file, node.start_mark.line + 1)
+        self.places.setdefault(path, place)
+        self._values += 1
+        if self._values > MAX_VALUES or len(path) > MAX_DEPTH or id(node) in self._open:
+            problem = f"{self.file}: aliases or nesting go too far: expected at most {MAX_VALUES} values"
+            if problem not in self.problems:
+                self.problems.append(problem)
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+            return self._mapping(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = Place(self.file, key_node.start_mark.line + 1)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(f"{place}: expected a name before the colon, got {_kind(key_node)}")
+                continue
+            key = key_node.value
+            where = (*path, key)
+            if key in found:
+                earlier = self.places[where].line
+                self.problems.append(f"{place}: {dotted(where)}: given twice, first in line {earlier}; keep one")
+                continue
+            self.places[where] = place
+            found[key] = self.value(value_node, where)
+        return found
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text: str = node.value
+    if node.tag == _NULL:
+        return None
+    if node.tag == _BOOL:
+        return text.lower() == "true"
+    if node.tag == _INT:
+        return int(text)
+    if node.tag == _FLOAT:
+        return float(text)
+    return text
+
+
+def dotted(path: KeyPath) -> str:
+    """``("stt", "phrases", 2)`` as ``stt.phrases[2]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

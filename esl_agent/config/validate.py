@@ -1,0 +1,120 @@
+"""Checks a document against a settings dataclass and says every mistake with its place.
+
+Pydantic does the checking, strictly (``"8084"`` is not a number, 1 is not true); this module turns what it found
+into lines a person can act on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from esl_agent.config.source import Document, KeyPath, Place, describe, dotted
+
+T = TypeVar("T")
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "dataclass_type": "a mapping (`key: value` lines)",
+    "dict_type": "a mapping (`key: value` lines)",
+    "tuple_type": "a list",
+    "list_type": "a list",
+}
+_LIMITS = {
+    "greater_than_equal": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "{le:g} or less",
+    "less_than": "less than {lt:g}",
+}
+_SECRET_WORDS = ("key", "token", "secret", "password")
+
+
+def validate(cls: type[T], document: Document, problems: list[str], at: KeyPath = ()) -> T | None:
+    """``cls`` made from the document, or None after adding its problems. ``at`` is where it sits in the file."""
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(document.data), strict=True)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            path: KeyPath = tuple(found["loc"])
+            problems.append(problem(document.place(path), (*at, *path), _sentence(cls, path, at, found, document.data)))
+        return None
+
+
+def problem(place: Place, path: KeyPath, sentence: str) -> str:
+    """One line of ConfigError.problems."""
+    return f"{place}: {dotted(path)}: {sentence}" if path else f"{place}: {sentence}"
+
+
+def suggestion(word: object, known: Mapping[str, str]) -> str:
+    """``; did you mean 'x'?`` or nothing. ``known`` gives for each word what to call it."""
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{known[close[0]]}'?" if close else ""
+
+
+def _sentence(cls: type[Any], path: KeyPath, at: KeyPath, found: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    kind, context = found["type"], found.get("ctx", {})
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown(cls, path, at)
+    if kind in ("missing", "missing_argument"):
+        return "is required and not given"
+    got = _value_at(data, path)
+    if kind in _EXPECTED:
+        hint = " (write '' for empty text, or leave the key out for its default)" if got is None else ""
+        return f"expected {_EXPECTED[kind]}, got {describe(got)}{hint}"
+    if kind in _LIMITS:
+        return f"expected {_LIMITS[kind].format(**context)}, got {describe(got)}"
+    if kind == "literal_error":
+        words = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+        return f"expected {context['expected']}, got {describe(got)}{suggestion(got, {w: w for w in words})}"
+    if kind == "string_pattern_mismatch":
+        return f"expected text like {context['pattern']}, got {describe(got)}"
+    if kind == "value_error":
+        return f"{context['error']}, got {describe(got)}"
+    return f"{found['msg']}, got {describe(got)}"
+
+
+def _unknown(cls: type[Any], path: KeyPath, at: KeyPath) -> str:
+    key = str(path[-1])
+    beside = {p[-1]: p[-1] for p in _paths(cls) if p[:-1] == path[:-1]}
+    if f"{key}_env" in beside:
+        return f"secrets do not belong in a settings file: name a variable in {key}_env, or a file in {key}_file"
+    near = suggestion(key, beside) or suggestion(key, {p[-1]: dotted((*at, *p)) for p in _paths(cls)})
+    if not near and any(word in key.lower() for word in _SECRET_WORDS):
+        return "unknown setting (and secrets do not belong in a settings file)"
+    return f"unknown setting{near}"
+
+
+def _paths(cls: type[Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The key path of every setting below ``cls``."""
+    for name, kind, _ in settings_of(cls):
+        yield (*above, name)
+        if dataclasses.is_dataclass(kind):
+            yield from _paths(typing.cast("type[Any]", kind), (*above, name))
+
+
+def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Name, type (without ``Annotated``) and field of each setting of a dataclass, in the order written."""
+    if not dataclasses.is_dataclass(cls):
+        return
+    types = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        yield item.name, types[item.name], item
+
+
+def _value_at(data: Any, path: KeyPath) -> Any:
+    for key in path:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
