@@ -91,11 +91,16 @@ class AbandonTurn:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A turn is over: when each of its steps happened, on the call's clock (monotonic seconds)."""
+    """A turn is over: what it was, when each of its steps happened, and what the caller heard of it.
+
+    ``steps`` are times on the call's clock: ``speech_ended`` ``endpoint`` ``transcript`` (of the utterance it
+    answers), ``asked`` ``first_text`` ``first_clause`` ``first_audio`` ``play`` ``began`` ``heard``, and for a
+    barge-in ``interrupted_onset`` ``interrupted``. A step that did not happen is missing.
+    """
 
     turn: int
+    kind: str
     steps: dict[str, float] = field(default_factory=dict)
-    caller: str = ""
     agent: str = ""
     interrupted: bool = False
 

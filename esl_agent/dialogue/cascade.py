@@ -1,0 +1,510 @@
+"""Turn taking for recogniser -> language model -> voice. The heart: decides whose turn it is, and nothing else.
+
+Laws (each has a property test of the same name in tests/pure/test_laws.py):
+
+1. An abandoned turn never plays, synthesises or asks again.
+2. At most one turn is in flight; clips play in order, each once.
+3. Every phase but OVER has a deadline.
+4. History holds what the caller heard, not what the model wrote.
+5. The greeting never precedes Answered (nothing is spent on early media).
+6. After HungUp the machine returns nothing, for ever. A silent world ends in OVER.
+7. A call is hung up only after the goodbye was heard, or its bounded wait ran out.
+
+Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``next_deadline`` says when ``Tick`` is due.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from esl_agent.audio.vad import VoiceDetector
+from esl_agent.dialogue import events as ev
+from esl_agent.dialogue.actions import (
+    AbandonTurn,
+    AbandonUtterance,
+    Action,
+    AskModel,
+    CloseUtterance,
+    HangUp,
+    Measured,
+    OpenUtterance,
+    Play,
+    RetryUtterance,
+    SendAudio,
+    StopPlayback,
+)
+from esl_agent.dialogue.endpointing import Change, Endpointer
+from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.transcript import Transcript
+from esl_agent.dialogue.turn import Kind, Turn
+from esl_agent.dialogue.utterances import Utterances
+
+#: How often in a row the agent asks a caller to repeat before it waits in silence.
+MAX_REPEATS = 2
+#: How long an interrupted turn waits for its clips' reports before it is measured without them.
+SETTLE = 2.0
+#: In an utterance, this long past endpointing.silence without any frame ends it: the caller's sound stopped.
+FRAMES_GONE = 1.0
+
+
+class Phase(Enum):
+    """Whose turn it is. There are no flags beside it."""
+
+    WAITING = "waiting"
+    LISTENING = "listening"
+    HEARING = "hearing"
+    THINKING = "thinking"
+    SPEAKING = "speaking"
+    CLOSING = "closing"
+    OVER = "over"
+
+
+class Cascade:
+    """One call's dialogue. Not thread-safe: one greenlet calls ``receive``."""
+
+    def __init__(self, settings: CascadeSettings, now: float) -> None:
+        self.phase = Phase.WAITING
+        self.transcript = Transcript()
+        self._settings = settings
+        self._limits = settings.limits
+        self._phrases = settings.phrases
+        self._ear = Endpointer(settings.endpointing, settings.barge_in)
+        self._detector: VoiceDetector | None = None
+        self._utterances = Utterances()
+        self._turn: Turn | None = None
+        self._turns = 0
+        self._settling: dict[int, tuple[Turn, float]] = {}
+        self._since = now
+        self._last_frame = now
+        self._call_ends = now + self._limits.answer
+        self._media_due: float | None = None
+        self._closing_ends = 0.0
+        self._failures = 0
+        self._repeats = 0
+        self._silences = 0
+
+    # Public
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When Tick is wanted; None only in OVER."""
+        if self.phase is Phase.OVER:
+            return None
+        due = self._phase_deadline()
+        if self.phase is not Phase.CLOSING:
+            due = min(due, self._call_ends)
+            if self._media_due is not None and self.phase is not Phase.WAITING:
+                due = min(due, self._media_due)
+        for _, settled_by in self._settling.values():
+            due = min(due, settled_by)
+        return due
+
+    @property
+    def turn_number(self) -> int:
+        """The turn in flight, or the last one."""
+        return self._turns
+
+    def receive(self, event: ev.Event, now: float) -> list[Action]:
+        """Account for one fact; the orders that follow from it, in order. Never raises on late or odd events."""
+        if self.phase is Phase.OVER:
+            return []
+        out: list[Action] = []
+        if type(event) is ev.Audio:
+            self._on_audio(event.pcm, now, out)
+        else:
+            self._on_event(event, now, out)
+        due = self.next_deadline
+        if due is not None and now >= due:
+            self._overdue(now, out)
+        return out
+
+    # Events
+
+    def _on_event(self, event: ev.Event, now: float, out: list[Action]) -> None:
+        match event:
+            case ev.Played():
+                self._on_played(event, now, out)
+            case ev.Synthesised():
+                if (turn := self._current(event.turn)) and turn.synthesised(event.clip, event.audio, now):
+                    self._advance(turn, now, out)
+            case ev.ReplyText():
+                if (turn := self._current(event.turn)) and not turn.text_ended:
+                    turn.mark("first_text", now)
+                    turn.progressed_at = now
+                    turn.add_text(event.text)
+                    self._advance(turn, now, out)
+            case ev.ReplyEnded():
+                if (turn := self._current(event.turn)) and not turn.text_ended:
+                    turn.hang_up = event.hang_up
+                    turn.end_text()
+                    self._advance(turn, now, out)
+            case ev.Transcribed():
+                if event.final and self._utterances.settle(event.utterance, now):
+                    self.transcript.understood(event.utterance, event.text)
+                    self._think(now, out)
+            case ev.PlaybackBegan():
+                if turn := self._current(event.turn):
+                    turn.mark("began", now)
+            case ev.ProviderFailed():
+                self._on_provider_failed(event, now, out)
+            case ev.Answered():
+                self._on_answered(now, out)
+            case ev.MediaStarted():
+                self._detector = VoiceDetector(self._settings.vad, event.rate)
+                self._media_due = None
+                self._last_frame = now
+            case ev.MediaLost():
+                if self._media_due is None or event.final:
+                    self._media_due = now if event.final else now + self._limits.media
+            case ev.DigitPressed():
+                self._silences = 0
+                if self.phase is Phase.LISTENING:
+                    self._since = now
+            case ev.EndRequested():
+                self._close(self._phrases.goodbye, now, out)
+            case ev.CommandFailed(what="answer"):
+                self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
+            case ev.HungUp():
+                self._on_hung_up(now, out)
+            case _:
+                pass
+
+    def _on_answered(self, now: float, out: list[Action]) -> None:
+        if self.phase is not Phase.WAITING:
+            return
+        self._call_ends = now + self._limits.call
+        if self._detector is None:
+            self._media_due = now + self._limits.media
+        if self._phrases.greeting:
+            self._say(Kind.GREETING, self._phrases.greeting, now, out)
+        else:
+            self._enter(Phase.LISTENING, now)
+
+    def _on_audio(self, pcm: bytes, now: float, out: list[Action]) -> None:
+        if self._detector is None or self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
+            return
+        self._last_frame = now
+        voiced = self._detector.is_voiced(pcm)
+        change = self._ear.feed(pcm, voiced, now, over_agent=self.phase is Phase.SPEAKING)
+        if (current := self._utterances.open_number) is not None:
+            out.append(SendAudio(current, pcm))
+            if change is Change.ENDED:
+                self._close_utterance(now, out)
+        elif change is Change.BEGAN:
+            self._open_utterance(now, out)
+
+    def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
+        self.transcript.heard(event.turn, event.clip, event.heard)
+        if event.turn in self._settling:
+            turn, _ = self._settling[event.turn]
+            turn.played(event.clip, event.heard, now)
+            if not turn.outstanding():
+                self._measure(self._settling.pop(event.turn)[0], out, interrupted=True)
+        elif (current := self._current(event.turn)) and current.played(event.clip, event.heard, now):
+            self._advance(current, now, out)
+
+    def _on_provider_failed(self, event: ev.ProviderFailed, now: float, out: list[Action]) -> None:
+        if event.stage == "stt":
+            self._stt_failed(event.number, event.retryable, now, out)
+        elif turn := self._current(event.number):
+            if event.stage == "llm":
+                self._llm_failed(turn, event.retryable, now, out)
+            elif turn.is_waited_for(event.clip):
+                self._tts_failed(turn, event.clip, event.retryable, now, out)
+
+    def _on_hung_up(self, now: float, out: list[Action]) -> None:
+        if self._turn is not None:
+            self._abandon(self._turn, now, out, stop=False)
+        out.extend(AbandonUtterance(number) for number in self._utterances.abandon_all())
+        self._settle_all(out)
+        self._enter(Phase.OVER, now)
+
+    # The caller speaks
+
+    def _open_utterance(self, now: float, out: list[Action]) -> None:
+        turn = self._turn
+        if turn is not None and self._may_interrupt(turn):
+            turn.mark("interrupted_onset", self._ear.onset)
+            turn.mark("interrupted", now)
+            self._abandon(turn, now, out, stop=True)
+        if self._turn is None:
+            self._enter(Phase.HEARING, now)
+        number = self._utterances.begin(now)
+        self.transcript.open_utterance(number)
+        self._silences = 0
+        out.append(OpenUtterance(number))
+        out.append(SendAudio(number, self._ear.pre_roll()))
+
+    def _may_interrupt(self, turn: Turn) -> bool:
+        if turn.kind is Kind.GREETING and not self._settings.barge_in.greeting:
+            return False
+        return self._settings.barge_in.enabled or self.phase is Phase.THINKING
+
+    def _close_utterance(self, now: float, out: list[Action]) -> None:
+        self._ear.rest()
+        out.append(CloseUtterance(self._utterances.close(now, spoke_until=self._ear.last_voiced)))
+        if self.phase is Phase.HEARING:
+            self._enter(Phase.THINKING, now)
+
+    def _think(self, now: float, out: list[Action]) -> None:
+        """Every word that was awaited is here: answer, ask to repeat, or go on listening."""
+        if self.phase is not Phase.THINKING or self._turn is not None or self._utterances.is_busy:
+            return
+        if self.transcript.owes_reply:
+            self._repeats = 0
+            self._ask(now, out)
+        elif self._repeats < MAX_REPEATS:
+            self._repeats += 1
+            self._say(Kind.PROMPT, self._phrases.not_understood, now, out)
+        else:
+            self._enter(Phase.LISTENING, now)
+
+    # The agent speaks
+
+    def _new_turn(self, kind: Kind, now: float, retries: int = 0) -> Turn:
+        self._turns += 1
+        turn = self._turn = Turn(self._turns, kind, retries=retries, progressed_at=now)
+        if kind is not Kind.APOLOGY:
+            self.transcript.open_turn(turn.number)
+        if self.phase is not Phase.CLOSING:
+            self._enter(Phase.THINKING, now)
+        return turn
+
+    def _say(self, kind: Kind, text: str, now: float, out: list[Action]) -> None:
+        turn = self._new_turn(kind, now)
+        turn.mark("asked", now)
+        turn.add_text(text)
+        turn.end_text()
+        self._advance(turn, now, out)
+
+    def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
+        messages = self.transcript.messages(self._settings.prompt, self._limits.history)
+        turn = self._new_turn(Kind.REPLY, now, retries)
+        turn.steps.update(self._utterances.last_times)
+        turn.mark("asked", now)
+        out.append(AskModel(turn.number, messages))
+
+    def _advance(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """Synthesise and play what can be; finish the turn when all of it was heard."""
+        for action in turn.pump(now):
+            if isinstance(action, Play):
+                text = turn.clips[action.clip].text
+                self.transcript.spoken(turn.number, action.clip, text, action.audio.seconds)
+                if self.phase is Phase.THINKING:
+                    self._enter(Phase.SPEAKING, now)
+            out.append(action)
+        if turn.is_finished:
+            self._finish(turn, now, out)
+
+    def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
+        if turn.kind is Kind.REPLY and not turn.clips:
+            self._without_words(turn, now, out)
+            return
+        self._turn = None
+        self._measure(turn, out, interrupted=False)
+        if turn.kind is Kind.CLOSING or turn.hang_up:
+            self._hang_up("NORMAL_CLEARING", now, out)
+        elif not turn.heard_any:
+            self._fail(now, out)
+        else:
+            if turn.kind is Kind.REPLY:
+                self._failures = 0
+            self._yield_floor(now, out)
+
+    def _without_words(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """The model ended its reply without a word: a goodbye if it asked to hang up, else a failure."""
+        if turn.hang_up:
+            self._close(self._phrases.goodbye, now, out)
+        else:
+            self._llm_failed(turn, True, now, out)
+
+    def _yield_floor(self, now: float, out: list[Action]) -> None:
+        """The agent has said what it had to say: whose turn is it?"""
+        if self._utterances.open_number is not None:
+            self._enter(Phase.HEARING, now)
+        elif self._utterances.is_busy:
+            self._enter(Phase.THINKING, now)
+        elif self.transcript.owes_reply:
+            self._ask(now, out)
+        else:
+            self._enter(Phase.LISTENING, now)
+
+    def _abandon(self, turn: Turn, now: float, out: list[Action], *, stop: bool) -> None:
+        self._turn = None
+        out.append(AbandonTurn(turn.number))
+        if not turn.outstanding():
+            self._measure(turn, out, interrupted=True)
+            return
+        if stop:
+            out.append(StopPlayback())
+        self._settling[turn.number] = (turn, now + SETTLE)
+
+    # Things go wrong
+
+    def _stt_failed(self, number: int, retryable: bool, now: float, out: list[Action]) -> None:
+        if not self._utterances.is_known(number):
+            return
+        if retryable and self._utterances.retry(number, self._limits.retries, now):
+            out.append(RetryUtterance(number))
+            return
+        if number == self._utterances.open_number:
+            self._close_utterance(now, out)
+        out.append(AbandonUtterance(number))
+        self._utterances.settle(number, now)
+        self._failures += 1
+        if self._failures >= self._limits.failures:
+            self._close(self._phrases.failure, now, out)
+        else:
+            self._think(now, out)
+
+    def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
+        if turn.clips:
+            turn.end_text()
+            self._advance(turn, now, out)
+            return
+        self._abandon(turn, now, out, stop=True)
+        if retryable and turn.retries < self._limits.retries:
+            self._ask(now, out, turn.retries + 1)
+        else:
+            self._fail(now, out)
+
+    def _tts_failed(self, turn: Turn, clip: int, retryable: bool, now: float, out: list[Action]) -> None:
+        if retryable and turn.retry_clip(clip, self._limits.retries):
+            self._advance(turn, now, out)
+            return
+        self._abandon(turn, now, out, stop=True)
+        self._fail(now, out)
+
+    def _fail(self, now: float, out: list[Action]) -> None:
+        """A turn came to nothing. Apologise and try again, or give up; silence is not an option."""
+        self._failures += 1
+        if self.phase is Phase.CLOSING:
+            self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
+        elif self._failures >= self._limits.failures:
+            self._close(self._phrases.failure, now, out)
+        else:
+            self._say(Kind.APOLOGY, self._phrases.apology, now, out)
+
+    # The call ends
+
+    def _close(self, words: str, now: float, out: list[Action]) -> None:
+        """Say the last words, then hang up."""
+        if self.phase is Phase.CLOSING:
+            return
+        if self._turn is not None:
+            self._abandon(self._turn, now, out, stop=True)
+        out.extend(AbandonUtterance(number) for number in self._utterances.abandon_all())
+        if self.phase is Phase.WAITING or not words:
+            self._hang_up("NORMAL_TEMPORARY_FAILURE" if self.phase is Phase.WAITING else "NORMAL_CLEARING", now, out)
+            return
+        self._enter(Phase.CLOSING, now)
+        self._closing_ends = now + self._limits.goodbye
+        self._media_due = None
+        self._say(Kind.CLOSING, words, now, out)
+
+    def _hang_up(self, cause: str, now: float, out: list[Action]) -> None:
+        if self._turn is not None:
+            self._abandon(self._turn, now, out, stop=False)
+        self._settle_all(out)
+        out.append(HangUp(cause))
+        self._enter(Phase.OVER, now)
+
+    # Deadlines
+
+    def _phase_deadline(self) -> float:
+        """The first of the current phase's deadlines."""
+        limits = self._limits
+        match self.phase:
+            case Phase.LISTENING:
+                return self._since + self._settings.silence.prompt_after
+            case Phase.CLOSING:
+                return self._closing_ends
+            case Phase.WAITING:
+                return self._call_ends
+        due = [self._since + limits.call]
+        if self._utterances.opened_at is not None:
+            due.append(self._utterance_deadline(self._utterances.opened_at))
+        if (closed_at := self._utterances.oldest_closed_at()) is not None:
+            due.append(closed_at + limits.stt)
+        if (turn := self._turn) is not None:
+            due.append(self._turn_deadline(turn))
+        return min(due)
+
+    def _utterance_deadline(self, opened_at: float) -> float:
+        settings = self._settings.endpointing
+        return min(opened_at + settings.max_utterance, self._last_frame + settings.silence + FRAMES_GONE)
+
+    def _turn_deadline(self, turn: Turn) -> float:
+        limits = self._limits
+        due = [self._since + limits.call]
+        if not turn.text_ended:
+            due.append(turn.progressed_at + limits.llm)
+        if (asked_at := turn.synthesis_asked_at()) is not None:
+            due.append(asked_at + limits.tts)
+        if (ends_by := turn.playback_ends_by(limits.playback)) is not None:
+            due.append(ends_by)
+        return min(due)
+
+    def _overdue(self, now: float, out: list[Action]) -> None:
+        """Something took too long. Each case moves its own deadline, so this never spins."""
+        limits = self._limits
+        for number, (turn, settled_by) in list(self._settling.items()):
+            if now >= settled_by:
+                del self._settling[number]
+                self._measure(turn, out, interrupted=True)
+        if self.phase is Phase.WAITING:
+            if now >= self._call_ends:
+                self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
+        elif self.phase is Phase.CLOSING:
+            if now >= self._closing_ends:
+                self._hang_up("NORMAL_CLEARING", now, out)
+        elif now >= self._call_ends:
+            self._close(self._phrases.too_long, now, out)
+        elif self._media_due is not None and now >= self._media_due:
+            self._close(self._phrases.failure, now, out)
+        elif self.phase is Phase.LISTENING:
+            if now >= self._since + self._settings.silence.prompt_after:
+                self._break_silence(now, out)
+        elif (opened_at := self._utterances.opened_at) is not None and now >= self._utterance_deadline(opened_at):
+            self._close_utterance(now, out)
+        elif (late := self._utterances.overdue(now, limits.stt)) is not None:
+            self._stt_failed(late, True, now, out)
+        elif (current := self._turn) is not None and now >= self._turn_deadline(current):
+            self._turn_overdue(current, now, out)
+
+    def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
+        limits = self._limits
+        ends_by = turn.playback_ends_by(limits.playback)
+        if ends_by is not None and now >= ends_by:
+            turn.played(turn.oldest_playing(), 0.0, now)
+            self._advance(turn, now, out)
+        elif (clip := turn.overdue_clip(now, limits.tts)) is not None:
+            self._tts_failed(turn, clip, True, now, out)
+        else:
+            self._llm_failed(turn, True, now, out)
+
+    def _break_silence(self, now: float, out: list[Action]) -> None:
+        if self._silences < len(self._phrases.still_there):
+            self._silences += 1
+            self._say(Kind.PROMPT, self._phrases.still_there[self._silences - 1], now, out)
+        else:
+            self._close(self._phrases.goodbye, now, out)
+
+    # Small things
+
+    def _current(self, number: int) -> Turn | None:
+        turn = self._turn
+        return turn if turn is not None and turn.number == number else None
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase = phase
+        self._since = now
+
+    def _measure(self, turn: Turn, out: list[Action], *, interrupted: bool) -> None:
+        heard = self.transcript.agent_text(turn.number)
+        out.append(Measured(turn.number, turn.kind.value, dict(turn.steps), heard, interrupted))
+
+    def _settle_all(self, out: list[Action]) -> None:
+        for turn, _ in self._settling.values():
+            self._measure(turn, out, interrupted=True)
+        self._settling.clear()

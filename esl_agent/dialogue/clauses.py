@@ -1,0 +1,66 @@
+"""A stream of words -> clauses fit to be spoken.
+
+A clause is what one synthesis request turns into one clip: a sentence, or, so that the caller hears something soon,
+the first part of a long first sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: A sentence ends at these, when white space follows. Not after an initial or a common abbreviation, nor in "3.5".
+_END = re.compile(r"[.!?;:\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s)|[\u3002\uff01\uff1f]|\n")
+_ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|bzw|ca|Inc|Ltd)\.$")
+_SPEAKABLE = re.compile(r"\w")
+
+#: A first clause may end at a comma once it has this many characters: about one second of speech.
+FIRST_CLAUSE_CHARS = 24
+#: No clause is longer: about fifteen seconds of speech. Text without punctuation is cut at a space.
+MAX_CLAUSE_CHARS = 240
+
+
+class ClauseCutter:
+    """Feed it text as it streams in; it gives back clauses as soon as they are complete."""
+
+    __slots__ = ("_first", "_text")
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._first = True
+
+    def feed(self, text: str) -> list[str]:
+        """The clauses that ``text`` completes, in order. A clause ends when what follows it has begun."""
+        self._text += text
+        clauses: list[str] = []
+        while (end := self._next_end()) is not None:
+            self._take(end, clauses)
+        return clauses
+
+    def flush(self) -> list[str]:
+        """What is left when the reply has ended."""
+        clauses: list[str] = []
+        while len(self._text) > MAX_CLAUSE_CHARS:
+            self._take(self._cut(), clauses)
+        self._take(len(self._text), clauses)
+        return clauses
+
+    def _take(self, end: int, clauses: list[str]) -> None:
+        clause, self._text = self._text[:end].strip(), self._text[end:]
+        if _SPEAKABLE.search(clause):
+            clauses.append(" ".join(clause.split()))
+            self._first = False
+
+    def _next_end(self) -> int | None:
+        for match in _END.finditer(self._text):
+            if match.end() > MAX_CLAUSE_CHARS:
+                break
+            if not _ABBREVIATION.search(self._text[: match.end()]):
+                return match.end()
+        if self._first and (comma := self._text.find(", ", FIRST_CLAUSE_CHARS)) != -1 and comma < MAX_CLAUSE_CHARS:
+            return comma + 1
+        return self._cut() if len(self._text) > MAX_CLAUSE_CHARS else None
+
+    def _cut(self) -> int:
+        comma = self._text.rfind(", ", MAX_CLAUSE_CHARS // 2, MAX_CLAUSE_CHARS)
+        space = self._text.rfind(" ", 1, MAX_CLAUSE_CHARS)
+        return comma + 1 if comma != -1 else space if space > 0 else MAX_CLAUSE_CHARS

@@ -1,0 +1,94 @@
+"""Voiced and unvoiced frames -> the utterance began, the utterance ended; with pre-roll."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from esl_agent.audio.pcm import FRAME_SECONDS
+from esl_agent.dialogue.settings import BargeInSettings, EndpointingSettings
+
+
+class Change(Enum):
+    BEGAN = "began"
+    ENDED = "ended"
+
+
+#: Onset is looked for in a window of this length: two syllables apart still count together.
+ONSET_WINDOW = 0.2
+#: Barge-in may have this much unvoiced sound between its voiced frames.
+BARGE_IN_SLACK = 0.1
+
+
+class Endpointer:
+    """One per call. Between utterances it waits for enough voice; within one, for enough silence.
+
+    ``last_voiced`` is the time of the newest voiced frame: when the caller stopped speaking, as far as we know.
+    """
+
+    __slots__ = (
+        "_barge_mask",
+        "_bits",
+        "_keep",
+        "_onset_mask",
+        "_over_agent",
+        "_plain",
+        "_quiet",
+        "_silence",
+        "_speaking",
+        "last_voiced",
+        "onset",
+    )
+
+    def __init__(self, endpointing: EndpointingSettings, barge_in: BargeInSettings) -> None:
+        self._plain = frames(endpointing.onset)
+        self._over_agent = frames(barge_in.min_speech)
+        window = max(frames(ONSET_WINDOW), self._plain)
+        barge_window = self._over_agent + frames(BARGE_IN_SLACK)
+        self._onset_mask = (1 << window) - 1
+        self._barge_mask = (1 << barge_window) - 1
+        self._keep: deque[bytes] = deque(maxlen=frames(endpointing.pre_roll) + max(window, barge_window))
+        self._silence = frames(endpointing.silence)
+        self._bits = 0
+        self._quiet = 0
+        self._speaking = False
+        self.last_voiced = 0.0
+        self.onset = 0.0
+
+    def feed(self, frame: bytes, voiced: bool, now: float, *, over_agent: bool) -> Change | None:
+        """Account for the next 20 ms frame. ``over_agent``: the agent is heard now, so more voice is needed."""
+        if voiced:
+            self.last_voiced = now
+        if self._speaking:
+            self._quiet = 0 if voiced else self._quiet + 1
+            if self._quiet < self._silence:
+                return None
+            self.rest()
+            return Change.ENDED
+        self._keep.append(frame)
+        mask = self._barge_mask if over_agent else self._onset_mask
+        if voiced and not self._bits & mask:
+            self.onset = now - FRAME_SECONDS
+        self._bits = (self._bits << 1 | voiced) & (self._onset_mask | self._barge_mask)
+        if not voiced or (self._bits & mask).bit_count() < (self._over_agent if over_agent else self._plain):
+            return None
+        self._speaking = True
+        self._quiet = 0
+        return Change.BEGAN
+
+    def pre_roll(self) -> bytes:
+        """The sound up to and including the frame at which the utterance began. Empties the memory."""
+        sound = b"".join(self._keep)
+        self._keep.clear()
+        return sound
+
+    def rest(self) -> None:
+        """Forget the utterance: wait for the next onset."""
+        self._speaking = False
+        self._bits = 0
+        self._quiet = 0
+
+
+def frames(seconds: float) -> int:
+    """How many frames ``seconds`` are, at least one."""
+    return max(1, round(seconds / FRAME_SECONDS))

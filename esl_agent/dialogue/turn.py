@@ -1,0 +1,155 @@
+"""One turn of the agent: text in, clauses, clips in order, heard out. At most two clips are with the leg at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from esl_agent.audio.pcm import Sound
+from esl_agent.dialogue.actions import Action, Play, Synthesise
+from esl_agent.dialogue.clauses import ClauseCutter
+
+#: Clips queued with the leg at once: one that sounds and one behind it, so that there is no gap.
+MAX_OUTSTANDING = 2
+#: Clips synthesised but not yet with the leg.
+MAX_AHEAD = 1
+
+
+class Kind(Enum):
+    """Why the agent speaks."""
+
+    GREETING = "greeting"
+    REPLY = "reply"
+    PROMPT = "prompt"
+    APOLOGY = "apology"
+    CLOSING = "closing"
+
+
+@dataclass(slots=True)
+class _ClipState:
+    text: str
+    sound: Sound | None = None
+    asked_at: float | None = None
+    played_at: float | None = None
+    done: bool = False
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class Turn:
+    """The state of one turn. Owned by the Cascade; ``steps`` are its timings on the call's clock."""
+
+    number: int
+    kind: Kind
+    retries: int = 0
+    text_ended: bool = False
+    hang_up: bool = False
+    progressed_at: float = 0.0
+    heard_any: bool = False
+    steps: dict[str, float] = field(default_factory=dict)
+    clips: list[_ClipState] = field(default_factory=list)
+    _cutter: ClauseCutter = field(default_factory=ClauseCutter)
+
+    def mark(self, step: str, now: float) -> None:
+        """Note when ``step`` happened; the first time counts."""
+        self.steps.setdefault(step, now)
+
+    def add_text(self, text: str) -> None:
+        self.clips.extend(_ClipState(clause) for clause in self._cutter.feed(text))
+
+    def end_text(self) -> None:
+        if not self.text_ended:
+            self.text_ended = True
+            self.clips.extend(_ClipState(clause) for clause in self._cutter.flush())
+
+    def pump(self, now: float) -> list[Action]:
+        """The next synthesis and the next plays, if there is room for them."""
+        actions: list[Action] = []
+        outstanding = self.outstanding()
+        waiting = 0
+        for number, clip in enumerate(self.clips):
+            if clip.played_at is not None:
+                continue
+            if clip.sound is not None and waiting == 0 and outstanding < MAX_OUTSTANDING:
+                clip.played_at = now
+                outstanding += 1
+                self.mark("play", now)
+                actions.append(Play(self.number, number, clip.sound))
+                continue
+            if clip.asked_at is None:
+                if waiting <= MAX_AHEAD:
+                    clip.asked_at = now
+                    self.mark("first_clause", now)
+                    actions.append(Synthesise(self.number, number, clip.text))
+                break
+            waiting += 1
+            if clip.sound is None:
+                break
+        return actions
+
+    def synthesised(self, number: int, sound: Sound, now: float) -> bool:
+        """Keep the sound of a clip. False if it was not waited for (late, or a second answer)."""
+        clip = self._clip(number)
+        if clip is None or clip.asked_at is None or clip.sound is not None:
+            return False
+        clip.sound = sound
+        self.mark("first_audio", now)
+        return True
+
+    def played(self, number: int, heard: float, now: float) -> bool:
+        """A clip was heard or cut. False if it was not playing."""
+        clip = self._clip(number)
+        if clip is None or clip.played_at is None or clip.done:
+            return False
+        clip.done = True
+        self.heard_any = self.heard_any or heard > 0
+        self.steps["heard"] = now
+        return True
+
+    def retry_clip(self, number: int, limit: int) -> bool:
+        """Ask for a clip's sound again. False if that was tried often enough or the clip has its sound."""
+        clip = self._clip(number)
+        if clip is None or clip.sound is not None or clip.retries >= limit:
+            return False
+        clip.retries += 1
+        clip.asked_at = None
+        return True
+
+    def is_waited_for(self, number: int) -> bool:
+        """True if this clip's sound was asked for and has not come."""
+        clip = self._clip(number)
+        return clip is not None and clip.asked_at is not None and clip.sound is None
+
+    def outstanding(self) -> int:
+        return sum(clip.played_at is not None and not clip.done for clip in self.clips)
+
+    def overdue_clip(self, now: float, patience: float) -> int | None:
+        """The clip whose synthesis has taken longer than ``patience``, if any."""
+        for number, clip in enumerate(self.clips):
+            if clip.sound is None and clip.asked_at is not None:
+                return number if now >= clip.asked_at + patience else None
+        return None
+
+    def synthesis_asked_at(self) -> float | None:
+        return next((clip.asked_at for clip in self.clips if clip.sound is None and clip.asked_at is not None), None)
+
+    def playback_ends_by(self, slack: float) -> float | None:
+        """When the oldest clip with the leg ought to be over at the latest; None if none is with the leg."""
+        ends = 0.0
+        for clip in self.clips:
+            if clip.played_at is not None and clip.sound is not None:
+                if not clip.done:
+                    return max(ends, clip.played_at) + clip.sound.seconds + slack
+                ends = max(ends, clip.played_at)
+        return None
+
+    def oldest_playing(self) -> int:
+        return next(n for n, clip in enumerate(self.clips) if clip.played_at is not None and not clip.done)
+
+    @property
+    def is_finished(self) -> bool:
+        """All text came, and every clip was heard."""
+        return self.text_ended and all(clip.done for clip in self.clips)
+
+    def _clip(self, number: int) -> _ClipState | None:
+        return self.clips[number] if 0 <= number < len(self.clips) else None
