@@ -43,6 +43,9 @@ class CallLeg(Protocol):
     def show(self, values: Mapping[str, str]) -> None:
         """Make ``values`` visible to whoever watches the switch (FreeSWITCH: ``esl_agent_*`` channel variables)."""
 
+    def announce(self, subclass: str, facts: Mapping[str, str]) -> None:
+        """Tell whoever watches the switch that something happened (FreeSWITCH: a CUSTOM event)."""
+
     def close(self) -> None:
         """Let go of the connection. Idempotent, never raises."""
 

@@ -1,0 +1,188 @@
+"""One call: its mailbox, its dialogue, its workers. The only owner of a call's state.
+
+The call's greenlet runs ``Call.run``: it takes events from the mailbox, gives them to the dialogue, and carries out
+the actions that come back. Carrying out never blocks: it sends, spawns or kills.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from esl_agent.dialogue import actions as act
+from esl_agent.dialogue import events as ev
+from esl_agent.dialogue.cascade import Cascade, Phase
+from esl_agent.journal import Journal, Private
+from esl_agent.legs.base import CallLeg, Clip, MediaStream
+from esl_agent.mailbox import Mailbox
+from esl_agent.workers import Workers
+
+#: After our hang-up the switch may take this long to say that the call is over.
+HANG_UP_SECONDS = 5.0
+
+#: Steps of a turn in the journal: what each took, from which step to which.
+SPANS = {
+    "endpointing": ("speech_ended", "endpoint"),
+    "stt": ("endpoint", "transcript"),
+    "llm": ("asked", "first_text"),
+    "tts": ("first_clause", "first_audio"),
+    "playback": ("play", "began"),
+    "latency": ("speech_ended", "began"),
+}
+
+
+class Call:
+    """Built by the server, run once."""
+
+    def __init__(
+        self,
+        leg: CallLeg,
+        media: MediaStream,
+        dialogue: Cascade,
+        workers: Workers,
+        mailbox: Mailbox,
+        journal: Journal,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.leg = leg
+        self.media = media
+        self.dialogue = dialogue
+        self.journal = journal
+        self.mailbox = mailbox
+        self._workers = workers
+        self._clock = clock
+        self._ends_by: float | None = None
+        self._is_over = False
+        self._perform: dict[type, Callable[[Any], None]] = {
+            act.SendAudio: lambda a: workers.send_audio(a.utterance, a.pcm),
+            act.OpenUtterance: lambda a: workers.open_utterance(a.utterance),
+            act.CloseUtterance: lambda a: workers.close_utterance(a.utterance),
+            act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
+            act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
+            act.AskModel: lambda a: workers.ask_model(a.turn, a.messages),
+            act.Synthesise: lambda a: workers.synthesise(a.turn, a.clip, a.text),
+            act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
+            act.Play: lambda a: media.play(Clip(a.turn, a.clip, a.audio)),
+            act.StopPlayback: lambda a: media.clear(),
+            act.HangUp: self._hang_up,
+            act.Measured: self._measured,
+        }
+
+    def run(self) -> None:
+        """Answer the call and see it through to its end. Returns when nothing of it is left."""
+        try:
+            self.leg.answer()
+            for event in self.mailbox.until(self._deadline):
+                self._handle(event, self._clock())
+        finally:
+            self._workers.close()
+            self.media.close()
+            self.leg.close()
+            self.mailbox.close()
+
+    def end(self, reason: str) -> None:
+        """Ask the dialogue to end the call politely (drain). May be called from any greenlet."""
+        self.mailbox.post(ev.EndRequested(reason))
+
+    def _deadline(self) -> float | None:
+        if self._is_over:
+            return None
+        return self.dialogue.next_deadline if self._ends_by is None else self._ends_by
+
+    def _handle(self, event: ev.Event, now: float) -> None:
+        if type(event) is not ev.Audio:
+            self._before(event, now)
+        phase = self.dialogue.phase
+        for action in self.dialogue.receive(event, now):
+            if type(action) is not act.SendAudio:
+                self._note(action, now)
+            self._perform[type(action)](action)
+        if self.dialogue.phase is not phase:
+            self._phase_changed(now)
+
+    def _before(self, event: ev.Event, now: float) -> None:
+        """What the call itself does about an event, besides telling the dialogue."""
+        journal = self.journal
+        match event:
+            case ev.Answered():
+                journal.note("answered", now)
+                self.media.start()
+            case ev.HungUp(cause):
+                self._is_over = True
+                journal.note("hung_up", now, cause=cause)
+            case ev.Tick() if self._ends_by is not None and now >= self._ends_by:
+                self._is_over = True
+                journal.note("lost", now, reason=f"no hang-up event within {HANG_UP_SECONDS:g} s")
+            case ev.Transcribed(utterance, text, True):
+                journal.note("caller", now, utterance=utterance, text=Private(text))
+            case ev.MediaStarted(rate):
+                journal.note("media", now, rate=rate)
+            case ev.MediaLost(reason, final):
+                journal.note("media_lost", now, reason=reason, final=final)
+            case ev.DigitPressed(digit):
+                journal.note("digit", now, digit=Private(digit))
+            case ev.ProviderFailed(stage, number, error):
+                journal.note("provider_failed", now, stage=stage, number=number, error=error)
+            case ev.CommandFailed(what, reply):
+                journal.note("command_failed", now, what=what, reply=reply)
+            case ev.EndRequested(reason):
+                journal.note("end_requested", now, reason=reason)
+            case ev.PlaybackBegan(turn, clip):
+                journal.note("began", now, turn=turn, clip=clip)
+            case ev.Played(turn, clip, heard):
+                journal.note("played", now, turn=turn, clip=clip, heard=heard)
+            case _:
+                pass
+
+    def _note(self, action: act.Action, now: float) -> None:
+        match action:
+            case act.OpenUtterance(utterance):
+                self.journal.note("speech", now, utterance=utterance)
+            case act.CloseUtterance(utterance):
+                self.journal.note("speech_ended", now, utterance=utterance)
+            case act.Play(turn, clip, audio):
+                self.journal.note("play", now, turn=turn, clip=clip, seconds=audio.seconds)
+            case act.Synthesise(turn, clip, text):
+                self.journal.note("clause", now, turn=turn, clip=clip, text=Private(text))
+            case act.StopPlayback():
+                self.journal.note("stop_playback", now)
+            case act.HangUp(cause):
+                self.journal.note("hang_up", now, cause=cause)
+            case _:
+                pass
+
+    def _phase_changed(self, now: float) -> None:
+        phase = self.dialogue.phase
+        self.journal.note("phase", now, phase=phase.value)
+        if phase is not Phase.OVER:
+            self.leg.show({"esl_agent_state": phase.value, "esl_agent_turn": str(self.dialogue.turn_number)})
+
+    def _hang_up(self, action: act.HangUp) -> None:
+        self._ends_by = self._clock() + HANG_UP_SECONDS
+        self.leg.hang_up(action.cause)
+
+    def _measured(self, turn: act.Measured) -> None:
+        spans = {
+            name: turn.steps[end] - turn.steps[start]
+            for name, (start, end) in SPANS.items()
+            if start in turn.steps and end in turn.steps
+        }
+        self.journal.note(
+            "turn",
+            self._clock(),
+            turn=turn.turn,
+            kind=turn.kind,
+            interrupted=turn.interrupted,
+            agent=Private(turn.agent),
+            **spans,
+        )
+        self.leg.announce(
+            "esl_agent::turn",
+            {
+                "turn": str(turn.turn),
+                "kind": turn.kind,
+                "interrupted": str(turn.interrupted).lower(),
+                **{f"{name}_ms": str(round(seconds * 1000)) for name, seconds in spans.items()},
+            },
+        )

@@ -1,0 +1,86 @@
+"""What happened on one call: log lines while it lasts, one record when it is over.
+
+Every line carries the call's id. What people say, prompts and numbers are private: they are marked as such and
+become a word count unless the operator asks for them (``log.private``). Outside text is made safe for one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+log = logging.getLogger("esl_agent.call")
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Outside text is cut here in log lines.
+MAX_TEXT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """Words or numbers of people: shown only to an operator who asked for it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"<{len(self.text.split())} words>"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One fact about a call, ``at`` seconds after it came in."""
+
+    at: float
+    what: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def one_line(text: str) -> str:
+    """``text`` fit for a log line: no control characters, no line separators, bounded."""
+    return _UNPRINTABLE.sub(" ", text)[:MAX_TEXT]
+
+
+class Journal:
+    """Notes of one call. ``watch`` sees every note as it is made, with private facts in the clear."""
+
+    def __init__(
+        self,
+        call_id: str,
+        began: float,
+        *,
+        show_private: bool = False,
+        watch: Callable[[str, Note], None] | None = None,
+    ) -> None:
+        self.call_id = one_line(call_id)
+        self._began = began
+        self._show_private = show_private
+        self._watch = watch
+        self.notes: list[Note] = []
+
+    def note(self, what: str, now: float, *, level: int = logging.INFO, **facts: Any) -> None:
+        """Write down a fact. Values are numbers, text (made safe here) or ``Private``."""
+        note = Note(round(now - self._began, 3), what, facts)
+        self.notes.append(note)
+        if log.isEnabledFor(level):
+            shown = " ".join(f"{key}={self._shown(value)}" for key, value in facts.items())
+            log.log(level, "call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
+        if self._watch is not None:
+            self._watch(self.call_id, note)
+
+    def record(self) -> dict[str, Any]:
+        """The call as one JSON-able object."""
+        return {
+            "call": self.call_id,
+            "notes": [
+                {"at": note.at, "what": note.what, **{k: self._shown(v) for k, v in note.facts.items()}}
+                for note in self.notes
+            ],
+        }
+
+    def _shown(self, value: Any) -> Any:
+        if isinstance(value, Private):
+            return repr(one_line(value.text)) if self._show_private else str(value)
+        return one_line(value) if isinstance(value, str) else round(value, 3) if isinstance(value, float) else value

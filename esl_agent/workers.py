@@ -1,0 +1,166 @@
+"""The greenlets of one call that listen, think and speak. Each posts what it gets; late results carry numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import gevent
+from gevent.queue import Queue
+
+from esl_agent.audio.pcm import Sound
+from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, Transcribed
+from esl_agent.errors import ProviderError, Stage
+from esl_agent.legs.base import Post
+from esl_agent.providers.base import Engines, HangUpPart
+from esl_agent.speech_cache import SpeechCache
+
+log = logging.getLogger(__name__)
+
+#: A clip is never longer than this: a voice that does not stop is a fault, not a long sentence.
+MAX_CLIP_SECONDS = 60.0
+
+_Key = tuple[str, int, int]
+
+
+class _Feed:
+    """The sound of one utterance: kept whole for a retry, and streamed to whoever recognises it now."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._more: Queue[None] = Queue()
+        self._ended = False
+
+    def add(self, pcm: bytes) -> None:
+        self._pieces.append(pcm)
+        self._more.put(None)
+
+    def end(self) -> None:
+        self._ended = True
+        self._more.put(None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        at = 0
+        while True:
+            while at < len(self._pieces):
+                at += 1
+                yield self._pieces[at - 1]
+            if self._ended:
+                return
+            self._more.get()
+
+
+class Workers:
+    """At most one worker for each utterance, each turn's model, and each clip. Killing one saves money; correctness
+    never depends on it."""
+
+    def __init__(self, engines: Engines, cache: SpeechCache, rate: int, post: Post, call_id: str) -> None:
+        self._engines = engines
+        self._cache = cache
+        self._rate = rate
+        self._post = post
+        self._call_id = call_id
+        self._running: dict[_Key, gevent.Greenlet] = {}
+        self._feeds: dict[int, _Feed] = {}
+
+    def open_utterance(self, utterance: int) -> None:
+        self._feeds[utterance] = _Feed()
+        self._listen(utterance)
+
+    def send_audio(self, utterance: int, pcm: bytes) -> None:
+        if feed := self._feeds.get(utterance):
+            feed.add(pcm)
+
+    def close_utterance(self, utterance: int) -> None:
+        if feed := self._feeds.get(utterance):
+            feed.end()
+
+    def retry_utterance(self, utterance: int) -> None:
+        self._listen(utterance)
+
+    def abandon_utterance(self, utterance: int) -> None:
+        self._feeds.pop(utterance, None)
+        self._kill(("stt", utterance, 0))
+
+    def ask_model(self, turn: int, messages: tuple[Message, ...]) -> None:
+        def think() -> None:
+            hang_up = False
+            for part in self._engines.llm.reply(messages):
+                if isinstance(part, HangUpPart):
+                    hang_up = True
+                else:
+                    self._post(ReplyText(turn, part.text))
+            self._post(ReplyEnded(turn, hang_up))
+
+        self._start(("llm", turn, 0), think)
+
+    def synthesise(self, turn: int, clip: int, text: str) -> None:
+        if known := self._cache.get(self._engines.tts.voice, text):
+            self._post(Synthesised(turn, clip, known))
+            return
+        self._start(("tts", turn, clip), lambda: self._post(Synthesised(turn, clip, speak(self._engines, text))))
+
+    def abandon_turn(self, turn: int) -> None:
+        for key in [key for key in self._running if key[0] != "stt" and key[1] == turn]:
+            self._kill(key)
+
+    def close(self) -> None:
+        """Stop everything. Idempotent; does not wait for the greenlets to end."""
+        for key in list(self._running):
+            self._kill(key)
+        self._feeds.clear()
+
+    def _listen(self, utterance: int) -> None:
+        feed = self._feeds.get(utterance)
+        if feed is None:
+            return
+
+        def listen() -> None:
+            for transcript in self._engines.stt.recognise(iter(feed), self._rate):
+                self._post(Transcribed(utterance, transcript.text, transcript.final))
+                if transcript.final:
+                    self._feeds.pop(utterance, None)
+                    return
+            raise ProviderError("stt", "the recogniser ended without a final transcript", retryable=True)
+
+        self._start(("stt", utterance, 0), listen)
+
+    def _start(self, key: _Key, work: Callable[[], None]) -> None:
+        self._kill(key)
+        worker = gevent.Greenlet(self._guarded, key, work)
+        self._running[key] = worker
+        worker.link(lambda done: self._forget(key, done))
+        worker.start()
+
+    def _guarded(self, key: _Key, work: Callable[[], None]) -> None:
+        stage: Stage = key[0]  # type: ignore[assignment]
+        try:
+            work()
+        except ProviderError as error:
+            log.warning("call=%s %s", self._call_id, error)
+            self._post(ProviderFailed(stage, key[1], str(error), error.retryable, clip=key[2]))
+        except Exception as error:  # an edge that logs: a provider's bug must not end the call
+            log.exception("call=%s %s: unexpected error", self._call_id, stage)
+            self._post(ProviderFailed(stage, key[1], repr(error), False, clip=key[2]))
+
+    def _forget(self, key: _Key, worker: gevent.Greenlet) -> None:
+        if self._running.get(key) is worker:
+            del self._running[key]
+
+    def _kill(self, key: _Key) -> None:
+        if worker := self._running.pop(key, None):
+            worker.kill(block=False)
+
+
+def speak(engines: Engines, text: str) -> Sound:
+    """All of ``text`` as one piece of sound. Raises ProviderError; blocks cooperatively."""
+    tts = engines.tts
+    pcm = bytearray()
+    for piece in tts.speak(text):
+        pcm += piece
+        if len(pcm) > MAX_CLIP_SECONDS * tts.rate * 2:
+            raise ProviderError("tts", f"more than {MAX_CLIP_SECONDS:g} s of sound for {len(text)} characters")
+    if not pcm:
+        raise ProviderError("tts", f"no sound for {len(text)} characters of text")
+    return Sound(bytes(pcm[: len(pcm) // 2 * 2]), tts.rate)
