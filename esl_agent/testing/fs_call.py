@@ -1,0 +1,397 @@
+"""One call of the pretend FreeSWITCH: its machine, its sockets, its caller and its recording."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import numpy as np
+from gevent import socket
+from gevent.event import Event
+
+from esl_agent.audio.pcm import Sound, frame_bytes
+from esl_agent.testing.caller import HangUp
+from esl_agent.testing.fork_client import ForkClient, ForkRefused, PreparedAudio, binary_frame
+from esl_agent.testing.fs_effects import Close, CloseFork, Effect, ForkFlow, ForkText, OpenFork, Write
+from esl_agent.testing.fs_machine import Machine, Phase
+from esl_agent.testing.line import LiveRate, resample
+
+if TYPE_CHECKING:
+    from esl_agent.testing.freeswitch import CallerAudio
+
+_READ = 1
+
+
+class FreeSwitchCrashed(AssertionError):
+    """The agent sent something that would have taken a real FreeSWITCH down."""
+
+
+class SoundFiles:
+    """WAV files for ``playback``, resampled to the channel's rate; only their length if nobody listens."""
+
+    def __init__(self, rate: int, is_heard: bool) -> None:
+        self._rate = rate
+        self._is_heard = is_heard
+        self._kept: dict[tuple[str, int, int], Sound] = {}
+
+    def load(self, path: str) -> Sound | None:
+        """The sound of ``path``, or None: not there, or no PCM16 WAV."""
+        try:
+            stat = os.stat(path)
+            key = (path, stat.st_mtime_ns, stat.st_size)
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = self._kept[key] = self._read(path)
+                while len(self._kept) > 200:
+                    del self._kept[next(iter(self._kept))]
+            return kept
+        except (OSError, EOFError, wave.Error, ValueError):
+            return None
+
+    def _read(self, path: str) -> Sound:
+        with wave.open(path, "rb") as file:
+            rate, count = file.getframerate(), file.getnframes()
+            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
+                raise ValueError(path)
+            if not self._is_heard:
+                return Sound(bytes(count * 2), rate)
+            return resample(Sound(file.readframes(count), rate), self._rate)
+
+
+class _Fork:
+    """A fork as the call sees it: connecting, flowing or held."""
+
+    __slots__ = ("at", "client", "flowing", "pending", "rate", "rerate", "watcher")
+
+    def __init__(self, rate: int, rerate: LiveRate | None) -> None:
+        self.rate = rate
+        self.rerate = rerate
+        self.client: ForkClient | None = None
+        self.flowing = True
+        self.pending: list[bytes] = []
+        self.at = 0
+        self.watcher: Any = None
+
+
+class PretendCall:
+    """A call in progress. ``machine`` is the FreeSWITCH side; everything here only carries it out."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        prepared: PreparedAudio | None,
+        caller: CallerAudio | None,
+        record: str | Path | None,
+        merge_frames: int,
+    ) -> None:
+        self.machine = machine
+        self.caller = caller
+        self.started_at = time.monotonic()
+        self.frames_sent = 0
+        self.frame_times: list[float] = []
+        """When the first and every later frame of the recording began; index = position / 20 ms."""
+        self._prepared = prepared
+        self._record = Path(record) if record is not None else None
+        self._is_heard = caller is not None or record is not None
+        self._merge = max(1, merge_frames)
+        self._left: list[bytes] = []
+        self._right: list[bytes] = []
+        self._size = frame_bytes(machine.channel.party.rate)
+        self._forks: dict[str, _Fork] = {}
+        self._sock: socket.socket | None = None
+        self._reader: Any = None
+        self._timer: Any = None
+        self._timer_due: float | None = None
+        self._unsent = bytearray()
+        self._closing: Close | None = None
+        self._over = Event()
+        self._released = Event()
+
+    # what tests and benchmarks use
+
+    @property
+    def uuid(self) -> str:
+        return self.machine.channel.uuid
+
+    @property
+    def state(self) -> Phase:
+        return self.machine.phase
+
+    @property
+    def hangup_cause(self) -> str:
+        """Empty while the call is up."""
+        return self.machine.channel.cause
+
+    @property
+    def is_answered(self) -> bool:
+        return self.machine.channel.answered_at > 0
+
+    @property
+    def is_released(self) -> bool:
+        """The call is over and the event socket is closed."""
+        return bool(self._released.is_set())
+
+    @property
+    def facts(self) -> list[tuple[float, str, str]]:
+        """(seconds since the call began, what, detail), in order."""
+        return [(when - self.started_at, what, detail) for when, what, detail in self.machine.facts]
+
+    def wait(self, timeout: float) -> bool:
+        """Whether the call was over for the caller within ``timeout``. FreeSwitchCrashed if FreeSWITCH would have."""
+        self._over.wait(timeout)
+        if self.machine.crash_reason:
+            raise FreeSwitchCrashed(self.machine.crash_reason)
+        return bool(self._over.is_set())
+
+    def wait_released(self, timeout: float) -> bool:
+        """Whether the agent also let go of the event socket within ``timeout``."""
+        return bool(self._released.wait(timeout))
+
+    def hang_up(self) -> None:
+        """The caller's BYE."""
+        self.do(lambda machine: machine.caller_hangs_up(time.monotonic()))
+
+    def press(self, digits: str) -> None:
+        """The caller presses keys."""
+        for digit in digits:
+            self.machine.press(digit, time.monotonic())
+        self._carry_out()
+
+    def do(self, deed: Callable[[Machine], None]) -> None:
+        """Do something to the machine now, such as a fault: ``call.do(lambda m: m.drop_eof())``."""
+        self.machine.tick(time.monotonic())
+        deed(self.machine)
+        self._carry_out()
+
+    def close(self) -> None:
+        """Let go of everything at once. Idempotent."""
+        self._finish_recording()
+        for fork in list(self._forks.values()):
+            self._drop_fork(fork)
+        self._forks.clear()
+        self._shut(reset=False)
+        self._over.set()
+        self._released.set()
+
+    def heard_pcm(self) -> bytes:
+        """What the caller heard so far, from the first frame of the clock, at the codec's rate."""
+        return b"".join(self._right)
+
+    # what the shell drives
+
+    def connected(self, sock: socket.socket) -> None:
+        """The agent accepted the event socket."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        self._sock = sock
+        self._reader = gevent.get_hub().loop.io(sock.fileno(), _READ)
+        self._reader.start(self._readable)
+        self._carry_out()
+
+    def refused(self, why: str) -> None:
+        """The agent does not listen: the dialplan goes on."""
+        self.machine.unreachable(why, time.monotonic())
+        self._carry_out()
+
+    def frame(self, now: float) -> None:
+        """The 20 ms from ``now``."""
+        if self._prepared is not None:
+            if self._forks:
+                self._send_prepared(self._prepared)
+            if not self._is_heard:
+                return
+        heard = b""
+        if self.machine.is_up:
+            playing = self.machine.playing
+            heard = playing.take_frame(self._size) if playing else b""
+            self._converse(heard, now)
+        if self._unsent:
+            self._send(b"")
+
+    def _converse(self, heard: bytes, now: float) -> None:
+        said = self.caller.next_frame(heard, now) if self.caller else bytes(self._size)
+        if self._record is not None:
+            if not self.frame_times:
+                self.machine.note("recording began")
+            self.frame_times.append(now - self.started_at)
+            self._left.append(said)
+            self._right.append(heard.ljust(self._size, b"\0"))
+        if self._prepared is None:
+            for fork in self._forks.values():
+                self._send_said(fork, said)
+        if self.caller:
+            for deed in self.caller.take_deeds():
+                if isinstance(deed, HangUp):
+                    self.hang_up()
+                else:
+                    self.press(deed.digit)
+
+    def _send_prepared(self, prepared: PreparedAudio) -> None:
+        for fork in self._forks.values():
+            if fork.client is None or not fork.flowing:
+                continue
+            if self._merge == 1:
+                fork.client.send_audio(prepared.wire[fork.at % len(prepared.wire)])
+            else:
+                fork.pending.append(prepared.frames[fork.at % len(prepared.frames)])
+                self._send_merged(fork, fork.client)
+            fork.at += 1
+            self.frames_sent += 1
+
+    def _send_said(self, fork: _Fork, said: bytes) -> None:
+        if fork.client is None or not fork.flowing:
+            return
+        fork.pending.append(fork.rerate.frame(said) if fork.rerate else said)
+        self.frames_sent += 1
+        self._send_merged(fork, fork.client)
+
+    def _send_merged(self, fork: _Fork, client: ForkClient) -> None:
+        if len(fork.pending) >= self._merge:
+            client.send_audio(binary_frame(b"".join(fork.pending)))
+            fork.pending.clear()
+
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            data = sock.recv(65536)
+        except (BlockingIOError, TimeoutError):
+            return
+        except OSError:
+            data = b""
+        now = time.monotonic()
+        if data:
+            self.machine.receive(data, now)
+        else:
+            self._shut(reset=False)
+            self.machine.peer_closed(now)
+        self._carry_out()
+
+    def _due(self) -> None:
+        self._timer_due = None
+        self.machine.tick(time.monotonic())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        for effect in self.machine.outgoing():
+            self._act(effect)
+        deadline = self.machine.next_deadline
+        if deadline is not None and (self._timer_due is None or deadline < self._timer_due):
+            self._set_timer(deadline)
+        machine = self.machine
+        if machine.crash_reason or (not machine.is_up and machine.channel.state == "CS_REPORTING"):
+            self._finish_recording()
+            self._over.set()
+            if self._sock is None:
+                self._released.set()
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.close()
+        self._timer_due = deadline
+        self._timer = gevent.get_hub().loop.timer(max(0.0, deadline - time.monotonic()))
+        self._timer.start(self._due)
+
+    def _act(self, effect: Effect) -> None:
+        if isinstance(effect, Write):
+            self._send(effect.data)
+        elif isinstance(effect, Close):
+            self._closing = effect
+            self._send(b"")
+        elif isinstance(effect, OpenFork):
+            rate = self.machine.channel.party.rate
+            needs_rerate = self._prepared is None and effect.rate != rate
+            self._forks[effect.bug] = _Fork(effect.rate, LiveRate(rate, effect.rate) if needs_rerate else None)
+            gevent.spawn(self._open_fork, effect, self._forks[effect.bug])
+        elif isinstance(effect, ForkFlow | ForkText):
+            fork = self._forks.get(effect.bug)
+            if fork and isinstance(effect, ForkFlow):
+                fork.flowing = effect.flowing
+            elif fork and fork.client and isinstance(effect, ForkText):
+                fork.client.send_text(effect.text)
+        elif isinstance(effect, CloseFork):
+            fork = self._forks.pop(effect.bug, None)
+            if fork:
+                self._drop_fork(fork, effect.text)
+
+    def _send(self, data: bytes) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        self._unsent += data
+        try:
+            while self._unsent:
+                sent = sock.send(self._unsent)
+                del self._unsent[:sent]
+        except (BlockingIOError, TimeoutError):
+            return
+        except OSError:
+            self._unsent.clear()
+        if self._closing is not None:
+            self._shut(self._closing.reset)
+
+    def _shut(self, reset: bool) -> None:
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.close()
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+    def _open_fork(self, effect: OpenFork, fork: _Fork) -> None:
+        try:
+            client = ForkClient.connect(effect.url, effect.metadata)
+        except ForkRefused as refusal:
+            reason = refusal.reason
+            self.do(lambda machine: machine.fork_failed(effect.bug, reason, time.monotonic()))
+            return
+        if self._forks.get(effect.bug) is not fork:
+            client.close()
+            return
+        fork.client = client
+        fork.watcher = gevent.get_hub().loop.io(client.sock.fileno(), _READ)
+        fork.watcher.start(self._fork_readable, effect.bug, fork)
+        self.do(lambda machine: machine.fork_connected(effect.bug, time.monotonic()))
+
+    def _fork_readable(self, bug: str, fork: _Fork) -> None:
+        client = fork.client
+        if client is None:
+            return
+        now = time.monotonic()
+        for text in client.receive():
+            self.machine.fork_message(bug, text, now)
+        if not client.is_open:
+            self._drop_fork(fork)
+            self.machine.fork_closed(bug, now)
+        self._carry_out()
+
+    def _drop_fork(self, fork: _Fork, text: str = "") -> None:
+        client, fork.client = fork.client, None
+        if fork.watcher is not None:
+            fork.watcher.stop()
+            fork.watcher.close()
+            fork.watcher = None
+        if client is not None:
+            client.close(text)
+
+    def _finish_recording(self) -> None:
+        if self._record is None or not self._left:
+            return
+        record, self._record = self._record, None
+        left = np.frombuffer(b"".join(self._left), "<i2")
+        right = np.frombuffer(b"".join(self._right), "<i2")
+        with wave.open(str(record), "wb") as file:
+            file.setnchannels(2)
+            file.setsampwidth(2)
+            file.setframerate(self.machine.channel.party.rate)
+            file.writeframes(np.column_stack([left, right]).tobytes())

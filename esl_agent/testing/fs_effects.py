@@ -1,0 +1,57 @@
+"""What a pretend FreeSWITCH wants done in the world. Its shell carries these out; tests read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Send ``data`` on the event socket in one write."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the event socket: FIN, or RST if ``reset``."""
+
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFork:
+    """Connect a WebSocket for bug ``bug`` and report ``fork_connected`` or ``fork_failed``. ``rate``: samples/s."""
+
+    bug: str
+    url: str
+    mix: str
+    rate: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFlow:
+    """Let the caller's frames flow, or hold them (dropped, no catch-up)."""
+
+    bug: str
+    flowing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForkText:
+    """Send a TEXT message on the fork."""
+
+    bug: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFork:
+    """Send ``text`` if not empty, then close with code 1000."""
+
+    bug: str
+    text: str = ""
+
+
+Effect = Write | Close | OpenFork | ForkFlow | ForkText | CloseFork
