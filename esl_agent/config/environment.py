@@ -20,8 +20,8 @@ def variables(cls: type[Any], above: KeyPath = ()) -> Iterator[tuple[str, KeyPat
     for name, kind, item in settings_of(cls):
         if "env" in item.metadata:
             yield item.metadata["env"], (*above, name), kind
-        if dataclasses.is_dataclass(kind):
-            yield from variables(kind, (*above, name))  # type: ignore[arg-type]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield from variables(kind, (*above, name))
 
 
 def overlay(cls: type[Any], environment: Mapping[str, str]) -> Document:

@@ -114,8 +114,9 @@ def _service(
     for key in IDENTITY:
         if key in defaults.data:
             sentence = "belongs in a file of dids/, not in the defaults of all"
-            problems.append(problem(defaults.place((key,)), ("defaults", key), sentence))
+            problems.append(problem(defaults.place((key,)), (key,), sentence))
             del defaults.data[key]
+    validate(DidSettings, defaults, problems)
     rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
     document = overlay(ServiceSettings, environment).over(rest)
     service = validate(ServiceSettings, document, problems)
@@ -183,7 +184,7 @@ def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: li
         return None
     under = document.under((stage,))
     options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
-    made = validate(catalogue.options_class(stage, name), options, problems, at=(stage,))
+    made = validate(catalogue.options_class(stage, name), options, problems)
     return None if made is None else EngineSpec(stage, name, made)
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 from esl_agent.setting import STRICT, setting
 
@@ -46,7 +46,6 @@ def _upper(value: Any) -> Any:
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
 Network = Annotated[str, AfterValidator(_check_network)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
@@ -88,7 +87,7 @@ class S1ListenerSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     enabled: bool = setting(False, "Listen for it at all.")
     host: str = setting("127.0.0.1", "A loopback address; nothing else is accepted.", env="WS_HOST")
-    port: Port = setting(8765, "TCP port.", env="WS_PORT")
+    port: int = setting(8765, "TCP port.", ge=1, le=65535, env="WS_PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class EventSocketSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     host: str = setting("127.0.0.1", "Where it listens.", env="FREESWITCH_HOST")
-    port: Port = setting(8021, "Its TCP port.", env="FREESWITCH_PORT")
+    port: int = setting(8021, "Its TCP port.", ge=1, le=65535, env="FREESWITCH_PORT")
     password_env: str = setting("FREESWITCH_PASSWORD", "The environment variable that holds its password.")
     password_file: str = setting("", "The file that holds its password, if the variable is not set.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,14 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value was written: a file and its line, or an environment variable."""
+    """Where a value was written: a file and its line, or an environment variable.
+
+    ``above`` is the key path that its document was taken from, so that messages can give the path as written.
+    """
 
     file: str
     line: int | None = None
+    above: KeyPath = ()
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
@@ -56,8 +60,12 @@ class Document:
         value: Any = self.data
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        places = {where[len(path) :]: place for where, place in self.places.items() if where[: len(path)] == path}
-        places.setdefault((), self.place(path))
+        places = {
+            where[len(path) :]: replace(place, above=(*place.above, *path))
+            for where, place in self.places.items()
+            if where[: len(path)] == path
+        }
+        places.setdefault((), replace(self.place(path), above=path))
         return Document(value if isinstance(value, dict) else {}, places)
 
     def over(self, base: Document) -> Document:

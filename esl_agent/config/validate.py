@@ -39,20 +39,22 @@ _LIMITS = {
 _SECRET_WORDS = ("key", "token", "secret", "password")
 
 
-def validate(cls: type[T], document: Document, problems: list[str], at: KeyPath = ()) -> T | None:
-    """``cls`` made from the document, or None after adding its problems. ``at`` is where it sits in the file."""
+def validate(cls: type[T], document: Document, problems: list[str]) -> T | None:
+    """``cls`` made from the document, or None after adding its problems."""
     try:
         return TypeAdapter(cls).validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
         for found in error.errors(include_url=False):
             path: KeyPath = tuple(found["loc"])
-            problems.append(problem(document.place(path), (*at, *path), _sentence(cls, path, at, found, document.data)))
+            place = document.place(path)
+            problems.append(problem(place, path, _sentence(cls, path, place.above, found, document.data)))
         return None
 
 
 def problem(place: Place, path: KeyPath, sentence: str) -> str:
-    """One line of ConfigError.problems."""
-    return f"{place}: {dotted(path)}: {sentence}" if path else f"{place}: {sentence}"
+    """One line of ConfigError.problems; ``path`` is counted from where the document was taken."""
+    where = dotted((*place.above, *path))
+    return f"{place}: {where}: {sentence}" if where else f"{place}: {sentence}"
 
 
 def suggestion(word: object, known: Mapping[str, str]) -> str:
@@ -69,7 +71,8 @@ def _sentence(cls: type[Any], path: KeyPath, at: KeyPath, found: Mapping[str, An
         return "is required and not given"
     got = _value_at(data, path)
     if kind in _EXPECTED:
-        hint = " (write '' for empty text, or leave the key out for its default)" if got is None else ""
+        empty = "write '' for empty text, or " if kind == "string_type" else ""
+        hint = f" ({empty}leave the key out for its default)" if got is None else ""
         return f"expected {_EXPECTED[kind]}, got {describe(got)}{hint}"
     if kind in _LIMITS:
         return f"expected {_LIMITS[kind].format(**context)}, got {describe(got)}"
@@ -85,7 +88,8 @@ def _sentence(cls: type[Any], path: KeyPath, at: KeyPath, found: Mapping[str, An
 
 def _unknown(cls: type[Any], path: KeyPath, at: KeyPath) -> str:
     key = str(path[-1])
-    beside = {p[-1]: p[-1] for p in _paths(cls) if p[:-1] == path[:-1]}
+    around = tuple(part for part in path[:-1] if isinstance(part, str))
+    beside = {p[-1]: p[-1] for p in _paths(cls) if p[:-1] == around}
     if f"{key}_env" in beside:
         return f"secrets do not belong in a settings file: name a variable in {key}_env, or a file in {key}_file"
     near = suggestion(key, beside) or suggestion(key, {p[-1]: dotted((*at, *p)) for p in _paths(cls)})
@@ -98,8 +102,8 @@ def _paths(cls: type[Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, .
     """The key path of every setting below ``cls``."""
     for name, kind, _ in settings_of(cls):
         yield (*above, name)
-        if dataclasses.is_dataclass(kind):
-            yield from _paths(typing.cast("type[Any]", kind), (*above, name))
+        if (group := group_in(kind)) is not None:
+            yield from _paths(group, (*above, name))
 
 
 def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -109,6 +113,13 @@ def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[An
     types = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         yield item.name, types[item.name], item
+
+
+def group_in(kind: Any) -> type[Any] | None:
+    """The settings dataclass that ``kind`` is, or is a list of; None for anything else."""
+    if typing.get_origin(kind) in (tuple, list):
+        kind = typing.get_args(kind)[0]
+    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
 def _value_at(data: Any, path: KeyPath) -> Any:
