@@ -224,19 +224,13 @@ def _outer(block: bytes, limits: Limits) -> dict[str, str]:
 
 def _encoded(block: bytes, limits: Limits) -> dict[str, str]:
     """``Name: value`` lines with percent-encoded values; ``_undef_`` is how an empty value is written."""
-    lines = _lines(block, limits)
-    pairs = [line.split(": ", 1) for line in lines]
-    try:
-        headers = {name: unquote(value) if "%" in value else value for name, value in pairs}
-        if len(headers) != len(pairs):
-            headers = {name: unquote(value) for name, value in reversed(pairs)}
-    except ValueError:
-        wrong = next(line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2)
-        raise WireError(f"an event socket header is {wrong[:80]!r}; expected 'Name: value'") from None
-    if b": _undef_" in block:
-        for name, value in pairs:
-            if value == "_undef_":
-                headers[name] = ""
+    headers: dict[str, str] = {}
+    for line in _lines(block, limits):
+        name, colon, value = line.partition(": ")
+        if not colon:
+            raise WireError(f"an event socket header is {line[:80]!r}; expected 'Name: value'")
+        if name not in headers:
+            headers[name] = unquote(value) if "%" in value else "" if value == "_undef_" else value
     return headers
 
 
