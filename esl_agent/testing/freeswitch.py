@@ -21,8 +21,9 @@ from gevent import socket
 
 from esl_agent.testing.caller import Deed
 from esl_agent.testing.fork_client import PreparedAudio
-from esl_agent.testing.fs_call import PretendCall, SoundFiles
+from esl_agent.testing.fs_call import PretendCall
 from esl_agent.testing.fs_channel import Party
+from esl_agent.testing.fs_files import SoundFiles
 from esl_agent.testing.fs_machine import Machine, Options
 
 #: Calls are spread over this many slots of the 20 ms, as real calls are.

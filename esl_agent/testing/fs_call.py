@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import time
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
-import numpy as np
 from gevent import socket
 from gevent.event import Event
 
-from esl_agent.audio.pcm import Sound, frame_bytes
+from esl_agent.audio.pcm import frame_bytes
 from esl_agent.testing.caller import HangUp
 from esl_agent.testing.fork_client import ForkClient, ForkRefused, PreparedAudio, binary_frame
 from esl_agent.testing.fs_effects import Close, CloseFork, Effect, ForkFlow, ForkText, OpenFork, Write
-from esl_agent.testing.fs_machine import Machine, Phase
-from esl_agent.testing.line import LiveRate, resample
+from esl_agent.testing.fs_ending import Phase
+from esl_agent.testing.fs_files import Recording
+from esl_agent.testing.fs_machine import Machine
+from esl_agent.testing.line import LiveRate
 
 if TYPE_CHECKING:
     from esl_agent.testing.freeswitch import CallerAudio
@@ -30,38 +29,6 @@ _READ = 1
 
 class FreeSwitchCrashed(AssertionError):
     """The agent sent something that would have taken a real FreeSWITCH down."""
-
-
-class SoundFiles:
-    """WAV files for ``playback``, resampled to the channel's rate; only their length if nobody listens."""
-
-    def __init__(self, rate: int, is_heard: bool) -> None:
-        self._rate = rate
-        self._is_heard = is_heard
-        self._kept: dict[tuple[str, int, int], Sound] = {}
-
-    def load(self, path: str) -> Sound | None:
-        """The sound of ``path``, or None: not there, or no PCM16 WAV."""
-        try:
-            stat = os.stat(path)
-            key = (path, stat.st_mtime_ns, stat.st_size)
-            kept = self._kept.get(key)
-            if kept is None:
-                kept = self._kept[key] = self._read(path)
-                while len(self._kept) > 200:
-                    del self._kept[next(iter(self._kept))]
-            return kept
-        except (OSError, EOFError, wave.Error, ValueError):
-            return None
-
-    def _read(self, path: str) -> Sound:
-        with wave.open(path, "rb") as file:
-            rate, count = file.getframerate(), file.getnframes()
-            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-                raise ValueError(path)
-            if not self._is_heard:
-                return Sound(bytes(count * 2), rate)
-            return resample(Sound(file.readframes(count), rate), self._rate)
 
 
 class _Fork:
@@ -97,12 +64,11 @@ class PretendCall:
         self.frame_times: list[float] = []
         """When the first and every later frame of the recording began; index = position / 20 ms."""
         self._prepared = prepared
-        self._record = Path(record) if record is not None else None
+        rate = machine.channel.party.rate
+        self._recording = Recording(Path(record) if record is not None else None, rate)
         self._is_heard = caller is not None or record is not None
         self._merge = max(1, merge_frames)
-        self._left: list[bytes] = []
-        self._right: list[bytes] = []
-        self._size = frame_bytes(machine.channel.party.rate)
+        self._size = frame_bytes(rate)
         self._forks: dict[str, _Fork] = {}
         self._sock: socket.socket | None = None
         self._reader: Any = None
@@ -171,7 +137,7 @@ class PretendCall:
 
     def close(self) -> None:
         """Let go of everything at once. Idempotent."""
-        self._finish_recording()
+        self._recording.finish()
         for fork in list(self._forks.values()):
             self._drop_fork(fork)
         self._forks.clear()
@@ -181,7 +147,7 @@ class PretendCall:
 
     def heard_pcm(self) -> bytes:
         """What the caller heard so far, from the first frame of the clock, at the codec's rate."""
-        return b"".join(self._right)
+        return self._recording.heard()
 
     # what the shell drives
 
@@ -216,12 +182,10 @@ class PretendCall:
 
     def _converse(self, heard: bytes, now: float) -> None:
         said = self.caller.next_frame(heard, now) if self.caller else bytes(self._size)
-        if self._record is not None:
-            if not self.frame_times:
-                self.machine.note("recording began")
-            self.frame_times.append(now - self.started_at)
-            self._left.append(said)
-            self._right.append(heard.ljust(self._size, b"\0"))
+        if not self.frame_times:
+            self.machine.note("recording began")
+        self.frame_times.append(now - self.started_at)
+        self._recording.add(said, heard.ljust(self._size, b"\0"))
         if self._prepared is None:
             for fork in self._forks.values():
                 self._send_said(fork, said)
@@ -287,7 +251,7 @@ class PretendCall:
             self._set_timer(deadline)
         machine = self.machine
         if machine.crash_reason or (not machine.is_up and machine.channel.state == "CS_REPORTING"):
-            self._finish_recording()
+            self._recording.finish()
             self._over.set()
             if self._sock is None:
                 self._released.set()
@@ -383,15 +347,3 @@ class PretendCall:
             fork.watcher = None
         if client is not None:
             client.close(text)
-
-    def _finish_recording(self) -> None:
-        if self._record is None or not self._left:
-            return
-        record, self._record = self._record, None
-        left = np.frombuffer(b"".join(self._left), "<i2")
-        right = np.frombuffer(b"".join(self._right), "<i2")
-        with wave.open(str(record), "wb") as file:
-            file.setnchannels(2)
-            file.setsampwidth(2)
-            file.setframerate(self.machine.channel.party.rate)
-            file.writeframes(np.column_stack([left, right]).tobytes())

@@ -20,37 +20,19 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from esl_agent.testing import fs_wire
 from esl_agent.testing.fs_api import Api
 from esl_agent.testing.fs_channel import Channel, Party
-from esl_agent.testing.fs_effects import Close, Effect, Write
-from esl_agent.testing.fs_faults import Faults
+from esl_agent.testing.fs_commands import Commands
+from esl_agent.testing.fs_effects import Effect
+from esl_agent.testing.fs_ending import CONNECT_PATIENCE, Ending, Phase
 from esl_agent.testing.fs_fork import Forks
 from esl_agent.testing.fs_playback import WAKE, Executor, Job, Playing
+from esl_agent.testing.fs_socket import EventSocket
 from esl_agent.testing.fs_sounds import Load
 from esl_agent.testing.fs_subscriptions import Subscriptions
-from esl_agent.testing.fs_wire import Command, CommandReader, Headers
-
-#: Seconds FreeSWITCH waits for ``connect``.
-CONNECT_PATIENCE = 24.5
-#: An agent that leaves sooner than this after the accept leaves a zombie.
-ZOMBIE_WINDOW = 0.1
-#: From the caller's BYE to CHANNEL_HANGUP.
-BYE_DELAY = 0.025
-
-
-class Phase(Enum):
-    """Who has the call."""
-
-    WAITING = "connected to the agent, which has not said connect"
-    CONTROLLED = "the agent has it"
-    LINGERING = "over, the socket lingers"
-    ZOMBIE = "parked, nobody will ever come back to it"
-    ON_ITS_OWN = "the agent is gone and the dialplan goes on"
-    OVER = "over"
-    CRASHED = "FreeSWITCH is down"
+from esl_agent.testing.fs_wire import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +71,24 @@ class Machine:
         self.is_up = True
         self.now = self.started_at = now
         self.channel = Channel(party, self.options.epoch)
-        self.faults = Faults()
         self.facts: list[tuple[float, str, str]] = []
         self.crash_reason = ""
         self._count = 0
         self._new_uuid = new_uuid
         self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._effects: list[Effect] = []
-        self._reader = CommandReader()
-        self._held_events: list[bytes] = []
-        self._stalled: list[Effect] = []
-        self._is_open = True
-        self._linger: int | None = None
-        self._was_noticed = False
+        self.socket = EventSocket(lambda: self.now, self._agent_left)
         self.subscriptions = Subscriptions()
         self.executor = Executor(self, load)
         self.forks = Forks(self)
-        self._api = Api(self, self.options.apis)
-        self._socket_uuid = self.new_uuid()
-        self.after(CONNECT_PATIENCE, self._give_up_waiting)
+        self._commands = Commands(self, Api(self, self.options.apis), self.options.full)
+        self.ending = Ending(
+            self,
+            self.new_uuid(),
+            is_lossy=self.options.loses_events_without_linger,
+            is_notice_first=self.options.notice_first,
+            has_next_action=self.options.has_next_action,
+        )
+        self.after(CONNECT_PATIENCE, self.ending.give_up_waiting)
 
     # what the shell drives
 
@@ -122,36 +103,31 @@ class Machine:
 
     def outgoing(self) -> list[Effect]:
         """Everything to be done since the last call, in order."""
-        effects, self._effects = self._effects, []
-        return effects
+        return self.socket.take()
 
     def receive(self, data: bytes, now: float) -> None:
         """Bytes from the agent."""
         self.tick(now)
-        if not self._is_open:
-            return
-        for command in self._reader.feed(data):
-            self._command(command)
-        if not self._reader.is_partial:
-            for frame in self._held_events:
-                self._write(frame)
-            self._held_events.clear()
+        if self.socket.is_open:
+            for command in self.socket.feed(data):
+                self._commands.run(command)
+            self.socket.release_events()
 
     def peer_closed(self, now: float) -> None:
         """The agent closed its socket, or it broke."""
         self.tick(now)
-        if self._is_open:
-            self._is_open = False
+        if self.socket.is_open:
+            self.socket.lost()
             self.note("agent gone")
-            self._left_alone()
+            self._agent_left()
 
     def unreachable(self, why: str, now: float) -> None:
         """The agent does not listen: ``socket`` returns at once and the dialplan goes on."""
         self.tick(now)
-        self._is_open = False
+        self.socket.lost()
         self.note("agent unreachable", why)
         self.phase = Phase.ON_ITS_OWN
-        self._go_on()
+        self.ending.go_on()
 
     def tick(self, now: float) -> None:
         """Do all that is due. Time never runs backwards: an earlier ``now`` counts as the last one."""
@@ -166,8 +142,7 @@ class Machine:
         """The caller's BYE, or CANCEL before the answer."""
         self.tick(now)
         self.note("caller hangs up")
-        cause = "NORMAL_CLEARING" if self.channel.answer_state == "answered" else "ORIGINATOR_CANCEL"
-        self.after(BYE_DELAY, lambda: self._bye(cause))
+        self.ending.caller_left()
 
     def press(self, digit: str, now: float) -> None:
         """The caller presses a key."""
@@ -194,38 +169,41 @@ class Machine:
 
     def drop_eof(self) -> None:
         """The event socket ends with a FIN in the middle of the call."""
-        self._act_now(Close())
+        self.socket.close(at_once=True)
 
     def reset(self) -> None:
         """The event socket ends with a RST."""
-        self._act_now(Close(reset=True))
+        self.socket.close(reset=True, at_once=True)
 
     def stall(self, seconds: float) -> None:
         """Nothing is sent for a while; then everything at once."""
-        self.faults.stalled_until = self.now + seconds
-        self.after(seconds, self._unstall)
+        self.socket.faults.stalled_until = self.now + seconds
+        self.after(seconds, self.socket.unstall)
 
     def split_every(self, size: int) -> None:
         """Everything sent arrives in pieces of ``size`` bytes."""
-        self.faults.piece = size
+        self.socket.faults.piece = size
 
     def garbage(self, data: bytes) -> None:
         """Send bytes that are no protocol."""
-        self._write(data)
+        self.socket.write(data)
 
     def refuse(self, command_prefix: str, reply: str) -> None:
         """Commands that begin so are not carried out and get ``reply``."""
-        self.faults.refused[command_prefix] = reply
+        self.socket.faults.refused[command_prefix] = reply
 
     def never_reply(self, command_prefix: str) -> None:
         """Commands that begin so are swallowed."""
-        self.faults.unanswered.add(command_prefix)
+        self.socket.faults.unanswered.add(command_prefix)
 
     def lose_events(self, name: str, count: int = -1) -> None:
         """The next ``count`` events of this name or subclass (-1: all) are lost."""
-        self.faults.lost[name] = count
+        self.socket.faults.lost[name] = count
 
     # what the parts need of the machine
+
+    def _agent_left(self) -> None:
+        self.ending.agent_left()
 
     def after(self, delay: float, action: Callable[[], None]) -> None:
         self._count += 1
@@ -239,27 +217,20 @@ class Machine:
         self.facts.append((self.now, what, detail))
 
     def act(self, effect: Effect) -> None:
-        if self.now < self.faults.stalled_until and isinstance(effect, Write | Close):
-            self._stalled.append(effect)
-        else:
-            self._act_now(effect)
+        self.socket.act(effect)
 
     def emit(self, name: str, tail: Headers, subclass: str = "", body: str = "") -> None:
         values = {"Unique-ID": self.channel.uuid, "Event-Name": name, "Event-Subclass": subclass}
-        if not self._is_open or not self.subscriptions.wants(name, subclass, values):
+        if not self.socket.is_open or not self.subscriptions.wants(name, subclass, values):
             return
-        if self.faults.loses(subclass or name):
+        if self.socket.faults.loses(subclass or name):
             return
         form = self.subscriptions.form
         if name == "BACKGROUND_JOB":
             fragments = self.channel.job_event(self.now, form, tail)
         else:
             fragments = self.channel.event(self.now, name, form, tail, subclass)
-        frame = fs_wire.event_frame(fragments, body, form)
-        if self._reader.is_partial:
-            self._held_events.append(frame)
-        else:
-            self._write(frame)
+        self.socket.write_event(fs_wire.event_frame(fragments, body, form))
 
     def crash(self, reason: str) -> None:
         """The whole FreeSWITCH process dies; ``crash_reason`` says of what."""
@@ -268,7 +239,7 @@ class Machine:
         self.phase = Phase.CRASHED
         self.is_up = False
         self._due.clear()
-        self._act_now(Close())
+        self.socket.close(at_once=True)
 
     def answer(self) -> None:
         if self.channel.answer_state != "answered":
@@ -299,29 +270,15 @@ class Machine:
     def transfer(self, target: str) -> None:
         self.note("transferred", target)
         self.executor.abandon("PLAYBACK ERROR")
-        self._leave_socket()
+        self.ending.leave_socket()
         self.channel.state = "CS_ROUTING"
         self.emit("CHANNEL_STATE", [])
 
     def kill(self, cause: str) -> None:
-        """``uuid_kill``: CHANNEL_HANGUP at once, the rest a frame later."""
-        if not self.is_up:
-            return
-        if self._linger is None and self.options.loses_events_without_linger:
-            self.subscriptions.events.clear()
-            self.subscriptions.subclasses.clear()
-        if self.options.notice_first:
-            self._notice()
-        self._mark_hung_up(cause, "send_bye")
-        self.after(0.0008, self._notice)
-        self.after(WAKE, lambda: self._unwind("FILE PLAYED"))
+        self.ending.kill(cause)
 
     def hang_up_by_message(self, cause: str) -> None:
-        """``sendmsg hangup``, when its turn in the queue has come."""
-        if self.is_up:
-            self._mark_hung_up(cause or "NORMAL_CLEARING", "send_bye")
-            self.executor.forget_queue()
-            self.after(0.0005, lambda: self._unwind("FILE PLAYED"))
+        self.ending.by_message(cause)
 
     def run(self, job: Job) -> None:
         """Every application but ``playback``."""
@@ -342,215 +299,3 @@ class Machine:
             self.forks.command(f"start {job.arg}")
         elif job.app != "break":
             self.note("application", f"{job.app} {job.arg}".strip())
-
-    # commands
-
-    def _command(self, command: Command) -> None:
-        self.note("command", command.line)
-        line, verb = command.line, command.verb
-        if self.phase is Phase.WAITING and verb != "connect":
-            return
-        if self.faults.is_unanswered(line):
-            return
-        refusal = self.faults.refusal(line)
-        if refusal is not None:
-            self._write(fs_wire.api_response(refusal) if verb == "api" else fs_wire.reply(refusal))
-        elif verb == "connect":
-            self._connect()
-        elif verb in ("api", "bgapi", "event", "linger") and not self.options.full:
-            self._reply("-ERR command not found")
-        elif verb == "api":
-            self._run_api(command.argument)
-        elif verb == "bgapi":
-            self._bgapi(command)
-        elif verb == "sendmsg":
-            self._sendmsg(command)
-        elif verb == "exit":
-            self._reply("+OK bye")
-            self._say_goodbye()
-        elif verb == "resume":
-            self.channel.set(socket_resume="true")
-            self._reply("+OK")
-        else:
-            self._reply(self._simple(command))
-
-    def _simple(self, command: Command) -> str:
-        verb, argument = command.verb, command.argument
-        if verb == "linger":
-            digits = argument.split(" ")[0] if argument else ""
-            self._linger = -1 if not argument else int(digits) if digits.isdigit() else 0
-            return "+OK will linger" if self._linger < 0 else f"+OK will linger {self._linger} seconds"
-        if verb == "nolinger":
-            self._linger = None
-            return "+OK will not linger"
-        if verb == "getvar":
-            return self.channel.variables.get(argument) or "-ERR command not found"
-        if verb == "sendevent":
-            self.after(0.001, lambda: self._sent_event(argument, command))
-            return f"+OK {self.new_uuid()}"
-        return self.subscriptions.command(command) or "-ERR command not found"
-
-    def _sent_event(self, name: str, command: Command) -> None:
-        tail = [(header, value) for header, value in command.headers.items() if header != "event-subclass"]
-        self.emit(name, tail, command.headers.get("event-subclass", ""), command.body)
-
-    def _connect(self) -> None:
-        if self.phase is Phase.WAITING:
-            self.phase = Phase.CONTROLLED
-            self.after(WAKE, lambda: self.emit("CHANNEL_PARK", []) if self.is_up else None)
-        self._write(fs_wire.connect_reply(self.channel.connect_headers(self.now)))
-
-    def _run_api(self, line: str) -> None:
-        answer = self._api.run(line)
-        if self.phase is not Phase.CRASHED:
-            self._write(fs_wire.api_response(answer or "-ERR no reply\n"))
-
-    def _bgapi(self, command: Command) -> None:
-        job = command.headers.get("job-uuid") or self.new_uuid()
-        self._write(fs_wire.reply(f"+OK Job-UUID: {job}", [("Job-UUID", job)]))
-        answer = self._api.run(command.argument)
-        name, _, arguments = command.argument.partition(" ")
-        tail = [("Job-UUID", job), ("Job-Owner-UUID", self.channel.uuid), ("Job-Command", name)]
-        if arguments:
-            tail.append(("Job-Command-Arg", arguments))
-        self.after(0.0002, lambda: self.emit("BACKGROUND_JOB", tail, body=answer or "-ERR no reply\n"))
-
-    def _sendmsg(self, command: Command) -> None:
-        headers = command.headers
-        if command.argument and command.argument != self.channel.uuid:
-            self._reply(f"-ERR invalid session id [{command.argument}]")
-            return
-        self._reply("+OK")
-        call_command = headers.get("call-command", "")
-        if not self.is_up or call_command not in ("execute", "hangup"):
-            return
-        if call_command == "hangup":
-            job = Job("", headers.get("hangup-cause", "NORMAL_CLEARING"), "")
-        else:
-            loops = headers.get("loops", "1")
-            job = Job(
-                headers.get("execute-app-name", ""),
-                headers.get("execute-app-arg") or command.body,
-                headers.get("event-uuid") or self.new_uuid(),
-                headers.get("event-lock") == "true",
-                int(loops) if loops.isdigit() else 1,
-            )
-        self.executor.queue(job)
-
-    # the end
-
-    def _bye(self, cause: str) -> None:
-        if self.is_up:
-            if self.options.notice_first:
-                self._notice()
-            self._mark_hung_up(cause, "recv_bye" if cause == "NORMAL_CLEARING" else "recv_cancel")
-            self._unwind("PLAYBACK ERROR")
-
-    def _mark_hung_up(self, cause: str, disposition: str) -> None:
-        self.is_up = False
-        self.channel.cause = cause
-        self.channel.answer_state = "hangup"
-        self.channel.set(sip_hangup_disposition=disposition)
-        self.note("hung up", cause)
-        self.emit("CHANNEL_HANGUP", [])
-        self.channel.set(hangup_cause=cause, hangup_cause_q850="16" if cause == "NORMAL_CLEARING" else "31")
-
-    def _unwind(self, response: str) -> None:
-        if self.executor.stack:
-            self.executor.abandon(response)
-        if self.phase in (Phase.CONTROLLED, Phase.LINGERING):
-            self._leave_socket()
-        self.channel.state = "CS_HANGUP"
-        self.emit("CHANNEL_STATE", [])
-        self.forks.end_all()
-        self.channel.state = "CS_REPORTING"
-        self.emit("CHANNEL_STATE", [])
-        self.channel.call_state = "HANGUP"
-        answered = self.channel.answered_at
-        self.channel.set(
-            duration=int(self.now - self.started_at),
-            billsec=int(self.now - answered) if answered else 0,
-            billmsec=int((self.now - answered) * 1000) if answered else 0,
-        )
-        self.emit("CHANNEL_HANGUP_COMPLETE", [])
-        if self._is_open:
-            self._notice()
-        else:
-            self.phase = Phase.OVER
-
-    def _leave_socket(self) -> None:
-        self.emit("CHANNEL_UNPARK", [])
-        response = ("Application-Response", self.executor.last_response)
-        where = ("Application-Data", "127.0.0.1:8084 async full")
-        self.emit(
-            "CHANNEL_EXECUTE_COMPLETE",
-            [("Application", "socket"), where, response, ("Application-UUID", self._socket_uuid)],
-        )
-
-    def _notice(self) -> None:
-        """The linger notice, once; without linger the goodbye, but only when all is over."""
-        if self._linger is None:
-            if self.channel.state == "CS_REPORTING" or self.options.loses_events_without_linger:
-                self._say_goodbye()
-            return
-        if self._was_noticed:
-            return
-        self._was_noticed = True
-        self.phase = Phase.LINGERING
-        self._write(fs_wire.linger_notice(self.channel.uuid, self.channel.name, self._linger))
-        if self._linger >= 0:
-            self.after(self._linger + 0.5, self._say_goodbye)
-
-    def _say_goodbye(self) -> None:
-        if self._is_open:
-            self._write(fs_wire.disconnect_notice(self.channel.uuid))
-            self.act(Close())
-
-    def _give_up_waiting(self) -> None:
-        if self.phase is Phase.WAITING and self._is_open and self.is_up:
-            self._say_goodbye()
-
-    def _left_alone(self) -> None:
-        """The socket is gone: the running application ends, then the dialplan goes on; or nobody ever comes."""
-        if not self.is_up:
-            self.phase = Phase.OVER
-        elif self.phase is Phase.WAITING or self.now - self.started_at < ZOMBIE_WINDOW:
-            self.phase = Phase.ZOMBIE
-            self.note("zombie")
-        else:
-            self.phase = Phase.ON_ITS_OWN
-            self.executor.forget_queue()
-            self._go_on()
-
-    def _go_on(self) -> None:
-        if self.channel.variables.get("socket_resume") == "true":
-            self.executor.abandon("PLAYBACK ERROR")
-        if self.executor.stack:
-            self.after(WAKE, self._go_on)
-        elif self.is_up and self.options.has_next_action:
-            self.note("dialplan goes on")
-        elif self.is_up:
-            self._mark_hung_up("NORMAL_CLEARING", "send_bye")
-            self._unwind("FILE PLAYED")
-
-    # the wire
-
-    def _reply(self, text: str) -> None:
-        self._write(fs_wire.reply(text))
-
-    def _write(self, data: bytes) -> None:
-        if self._is_open:
-            for piece in self.faults.pieces(data):
-                self.act(Write(piece))
-
-    def _act_now(self, effect: Effect) -> None:
-        self._effects.append(effect)
-        if isinstance(effect, Close) and self._is_open:
-            self._is_open = False
-            if self.phase is not Phase.CRASHED:
-                self._left_alone()
-
-    def _unstall(self) -> None:
-        held, self._stalled = self._stalled, []
-        for effect in held:
-            self._act_now(effect)

@@ -18,7 +18,7 @@ from esl_agent.audio.pcm import Sound
 from esl_agent.testing.caller import HangUp, PretendCaller, Say, SayNow, recording
 from esl_agent.testing.freeswitch import PretendFreeSwitch, wait_for
 from esl_agent.testing.fs_call import FreeSwitchCrashed
-from esl_agent.testing.fs_machine import Phase
+from esl_agent.testing.fs_ending import Phase
 
 pytestmark = pytest.mark.system
 
