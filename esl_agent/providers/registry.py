@@ -1,0 +1,50 @@
+"""The engines there are: one line each. A module is imported when its engine is first asked for, not before."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+from esl_agent.errors import ConfigError, Stage
+from esl_agent.providers.base import EngineContext
+
+#: stage -> engine -> ``module:class of the provider:class of its options``, below esl_agent.providers.
+ENGINES: dict[Stage, dict[str, str]] = {
+    "stt": {
+        "embedded": "embedded_stt:EmbeddedRecogniser:EmbeddedRecogniserOptions",
+    },
+    "llm": {
+        "rules": "rules:Rules:RulesOptions",
+    },
+    "tts": {
+        "embedded": "embedded_tts:EmbeddedVoice:EmbeddedVoiceOptions",
+    },
+}
+
+
+def names(stage: Stage) -> tuple[str, ...]:
+    """The engines of ``stage``, in the order in which they are documented."""
+    return tuple(ENGINES[stage])
+
+
+def options_class(stage: Stage, name: str) -> type[Any]:
+    """The frozen dataclass of the engine's options. Raises ConfigError for an unknown name."""
+    module, _, options = _entry(stage, name)
+    return getattr(import_module(module), options)  # type: ignore[no-any-return]
+
+
+def make(stage: Stage, name: str, options: Any, context: EngineContext) -> Any:
+    """The engine, as base.SpeechToText, LanguageModel or TextToSpeech. Raises ConfigError for what it cannot use."""
+    module, provider, _ = _entry(stage, name)
+    return getattr(import_module(module), provider)(options, context)
+
+
+def _entry(stage: Stage, name: str) -> tuple[str, str, str]:
+    known = ENGINES[stage]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError([f"{stage}: expected one of the engines {', '.join(known)}, got {name!r}{hint}"])
+    module, provider, options = known[name].split(":")
+    return f"esl_agent.providers.{module}", provider, options
