@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Literal
 
+from esl_agent.testing import fs_variables
 from esl_agent.testing.fs_wire import Format, Headers, fragment
 
 AnswerState = Literal["ringing", "early", "answered", "hangup"]
@@ -55,18 +56,21 @@ class Party:
 class Channel:
     """One channel. ``variables`` are read freely and written by ``set`` only."""
 
-    def __init__(self, party: Party, epoch: float) -> None:
+    def __init__(self, party: Party, epoch: float, created_at: float) -> None:
         self.party = party
         self.epoch = epoch
+        self.created_at = created_at
         self.state = "CS_EXECUTE"
         self.call_state = "RINGING"
         self.answer_state: AnswerState = "ringing"
         self.cause = ""
         self.answered_at = 0.0
+        self.hung_up_at = 0.0
         self.sequence = 500
         self.variables: dict[str, str] = {}
         self._kept: dict[tuple[str, Format], bytes] = {}
-        self._fill()
+        self.set(**fs_variables.inbound(party.uuid, party.did, party.caller, party.rate, epoch + created_at))
+        self.set(**party.variables)
 
     @property
     def uuid(self) -> str:
@@ -77,7 +81,9 @@ class Channel:
         return f"sofia/agents/{self.party.caller}@127.0.0.1"
 
     def set(self, **variables: str | int) -> None:
+        """Set variables; like FreeSWITCH it moves one that is set again to the end."""
         for name, value in variables.items():
+            self.variables.pop(name, None)
             self.variables[name] = str(value)
         self._kept.pop(("variables", "plain"), None)
         self._kept.pop(("variables", "json"), None)
@@ -87,10 +93,19 @@ class Channel:
         self.set()
 
     def answer(self, now: float) -> None:
-        """Mark answered. The event of it still says Channel-Call-State RINGING; ``settle`` comes after."""
+        """Mark answered. The event of it still says Channel-Call-State RINGING."""
         self.answer_state = "answered"
         self.answered_at = now
         self._kept.clear()
+        self.set(**fs_variables.answered())
+
+    def report(self, now: float) -> None:
+        """The call is being reported: hung up at ``now``."""
+        self.hung_up_at = now
+        self.call_state = "HANGUP"
+        self._kept.clear()
+        answer = self.epoch + self.answered_at if self.answered_at else 0.0
+        self.set(**fs_variables.reported(self.epoch + self.created_at, answer, self.epoch + now))
 
     def connect_headers(self, now: float) -> Headers:
         """What ``connect`` answers with, without the four protocol lines at its end."""
@@ -149,7 +164,7 @@ class Channel:
         ]
 
     def _state(self) -> Headers:
-        codec = "PCMU" if self.party.rate == 8000 else "G722" if self.party.rate == 16000 else "opus"
+        codec = fs_variables.codec_name(self.party.rate)
         rate = str(self.party.rate)
         number = "10" if self.cause and self.state == "CS_EXECUTE" else _STATE_NUMBER.get(self.state, "4")
         headers = [
@@ -179,7 +194,7 @@ class Channel:
 
     def _profile(self) -> Headers:
         party = self.party
-        created = str(int(self.epoch * 1_000_000))
+        created = str(int((self.epoch + self.created_at) * 1_000_000))
         answered = str(int((self.epoch + self.answered_at) * 1_000_000)) if self.answered_at else "0"
         headers = [("Direction", "inbound"), ("Logical-Direction", "inbound"), ("Username", party.caller)]
         headers += [("Dialplan", "XML"), ("Caller-ID-Name", party.caller_name), ("Caller-ID-Number", party.caller)]
@@ -188,45 +203,11 @@ class Channel:
         headers += [("Unique-ID", party.uuid), ("Source", "mod_sofia"), ("Context", "agents")]
         headers += [("Channel-Name", self.name), ("Profile-Index", "1"), ("Profile-Created-Time", created)]
         headers += [("Channel-Created-Time", created), ("Channel-Answered-Time", answered)]
+        hung_up = str(int((self.epoch + self.hung_up_at) * 1_000_000)) if self.hung_up_at else "0"
         for name in ("Progress", "Progress-Media", "Hangup", "Transfer", "Resurrect", "Bridged"):
-            headers.append((f"Channel-{name}-Time", "0"))
+            headers.append((f"Channel-{name}-Time", hung_up if name == "Hangup" else "0"))
         headers += [("Channel-Last-Hold", "0"), ("Channel-Hold-Accum", "0"), ("Screen-Bit", "true")]
         return [*headers, ("Privacy-Hide-Name", "false"), ("Privacy-Hide-Number", "false")]
 
     def _variables(self) -> Headers:
         return [("variable_" + name, value) for name, value in self.variables.items()]
-
-    def _fill(self) -> None:
-        party = self.party
-        self.set(
-            direction="inbound",
-            uuid=party.uuid,
-            session_id="4",
-            sip_from_user=party.caller,
-            sip_from_uri=f"{party.caller}@127.0.0.1",
-            sip_from_host="127.0.0.1",
-            channel_name=self.name,
-            sip_call_id=f"{party.uuid}@pretend",
-            sip_network_ip="127.0.0.1",
-            sip_network_port="5080",
-            sip_req_user=party.did,
-            sip_req_uri=f"{party.did}@127.0.0.1:5080",
-            sip_to_user=party.did,
-            sip_to_uri=f"{party.did}@127.0.0.1:5080",
-            switch_r_sdp=(
-                "v=0\r\no=FreeSWITCH 1795169353 1795169354 IN IP4 127.0.0.1\r\ns=FreeSWITCH\r\nc=IN IP4 127.0.0.1\r\n"
-                "t=0 0\r\nm=audio 27770 RTP/AVP 0 101 13\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\n"
-            ),
-            read_codec="PCMU",
-            read_rate=party.rate,
-            write_codec="PCMU",
-            write_rate=party.rate,
-            dtmf_type="rfc2833",
-            endpoint_disposition="RECEIVED",
-            call_uuid=party.uuid,
-            current_application_data="127.0.0.1:8084 async full",
-            current_application="socket",
-            socket_host="127.0.0.1",
-        )
-        self.variables.update(party.variables)
-        self.set()

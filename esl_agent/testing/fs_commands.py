@@ -100,9 +100,7 @@ class Commands:
         self._host.socket.write(fs_wire.connect_reply(self._host.channel.connect_headers(self._host.now)))
 
     def _run_api(self, line: str) -> None:
-        answer = self._api.run(line)
-        if self._host.phase is not Phase.CRASHED:
-            self._host.socket.write(fs_wire.api_response(answer or "-ERR no reply\n"))
+        self._host.socket.answer(lambda: fs_wire.api_response(self._api.run(line) or "-ERR no reply\n"))
 
     def _bgapi(self, command: Command) -> None:
         job = command.headers.get("job-uuid") or self._host.new_uuid()

@@ -159,10 +159,10 @@ class Ending:
         host.is_up = False
         host.channel.cause = cause
         host.channel.answer_state = "hangup"
-        host.channel.set(sip_hangup_disposition=disposition)
         host.note("hung up", cause)
         host.emit("CHANNEL_HANGUP", [])
-        host.channel.set(hangup_cause=cause, hangup_cause_q850=_Q850.get(cause, "31"))
+        q850 = _Q850.get(cause, "31")
+        host.channel.set(sip_hangup_disposition=disposition, hangup_cause=cause, hangup_cause_q850=q850)
 
     def _unwind(self, response: str) -> None:
         host, channel = self._host, self._host.channel
@@ -174,9 +174,7 @@ class Ending:
         host.forks.end_all()
         channel.state = "CS_REPORTING"
         host.emit("CHANNEL_STATE", [])
-        channel.call_state = "HANGUP"
-        billed = host.now - channel.answered_at if channel.answered_at else 0.0
-        channel.set(duration=int(host.now - host.started_at), billsec=int(billed), billmsec=int(billed * 1000))
+        channel.report(host.now)
         host.emit("CHANNEL_HANGUP_COMPLETE", [])
         host.note("call over", channel.cause)
         if host.socket.is_open:

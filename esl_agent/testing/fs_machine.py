@@ -70,7 +70,7 @@ class Machine:
         self.phase = Phase.WAITING
         self.is_up = True
         self.now = self.started_at = now
-        self.channel = Channel(party, self.options.epoch)
+        self.channel = Channel(party, self.options.epoch, now)
         self.facts: list[tuple[float, str, str]] = []
         self.crash_reason = ""
         self._count = 0
@@ -247,7 +247,6 @@ class Machine:
             self.note("answered")
             self.emit("CHANNEL_ANSWER", [])
             self.channel.call_state = "ACTIVE"
-            self.channel.set(endpoint_disposition="ANSWER")
 
     def pre_answer(self) -> None:
         if self.channel.answer_state == "ringing":

@@ -146,7 +146,12 @@ class Executor:
             return
         if job.app == "playback":
             host.pre_answer()
-        host.channel.set(current_application_data=job.arg, current_application=job.app)
+        host.channel.set(current_loop=1, total_loops=1)
+        if job.arg:
+            host.channel.set(current_application_data=job.arg)
+        else:
+            host.channel.unset("current_application_data")
+        host.channel.set(current_application=job.app)
         host.emit("CHANNEL_EXECUTE", self._tail(job))
         if job.app == "playback":
             self._play(job)

@@ -19,6 +19,7 @@ class EventSocket:
         self._on_close = on_close
         self._reader = CommandReader()
         self._held: list[bytes] = []
+        self._is_answering = False
         self._stalled: list[Effect] = []
         self._effects: list[Effect] = []
 
@@ -34,10 +35,20 @@ class EventSocket:
 
     def write_event(self, frame: bytes) -> None:
         """Send an event; held while a command has begun and not ended."""
-        if self._reader.is_partial:
+        if self._reader.is_partial or self._is_answering:
             self._held.append(frame)
         else:
             self.write(frame)
+
+    def answer(self, make: Callable[[], bytes]) -> None:
+        """Send the reply that ``make`` returns before the events it causes."""
+        self._is_answering = True
+        try:
+            reply = make()
+        finally:
+            self._is_answering = False
+        self.write(reply)
+        self.release_events()
 
     def release_events(self) -> None:
         """Send what was held, if the command that held it has ended."""
