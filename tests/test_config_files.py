@@ -17,7 +17,7 @@ from esl_agent.setting import STRICT, setting
 @dataclass(frozen=True, slots=True)
 class Rule:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    say: str = setting("", "What the agent says.")
+    say: str | tuple[str, ...] = setting("", "What the agent says, or several answers.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class RulesOptions:
     rules: tuple[Rule, ...] = setting((), "The rules.")
 
     def expected_phrases(self) -> tuple[str, ...]:
-        return tuple(rule.say for rule in self.rules)
+        return tuple(str(rule.say) for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,7 @@ def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Set
         ("did: 1\nvad:\n  adapt: 1\n", "a.yaml:3: vad.adapt: expected true or false, got 1"),
         (
             "did: 1\nvad:\nname: x\n",
-            "a.yaml:2: vad: expected a mapping (`key: value` lines), got nothing "
-            "(leave the key out for its default)",
+            "a.yaml:2: vad: expected a mapping (`key: value` lines), got nothing (leave the key out for its default)",
         ),
         ("did: 1\nname:\n", "a.yaml:2: name: expected text, got nothing (write '' for empty text"),
         ("did: 1\nname: a\nname: b\n", "a.yaml:3: name: given twice, first in line 2; keep one"),
@@ -150,6 +149,14 @@ def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Set
         (
             "did: 1\nllm:\n  engine: rules\n  rules:\n  - sya: x\n",
             "a.yaml:5: llm.rules[0].sya: unknown setting; did you mean 'say'?",
+        ),
+        (
+            "did: 1\nllm:\n  engine: rules\n  rules:\n  - say: 5\n",
+            "a.yaml:5: llm.rules[0].say: expected text or a list, got 5",
+        ),
+        (
+            "did: 1\nllm:\n  engine: rules\n  rules:\n  - say:\n    - x\n    - 5\n",
+            "a.yaml:7: llm.rules[0].say[1]: expected text, got 5",
         ),
         (
             "did: 1\nllm:\n  engine: remote\n  url: x\n  api_key: sk-1234\n",

@@ -5,21 +5,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from esl_agent.config.load import registered
 from esl_agent.config.reference import reference
 from esl_agent.config.schema import write
+from esl_agent.providers import registry
 
 
 def main(arguments: list[str]) -> int:
     """The exit code. With no path, writes where the repository keeps the file."""
     match arguments:
         case ["schema", *rest] if len(rest) <= 1:
-            for path in write(rest[0] if rest else "conf/schema", registered()):
+            for path in write(rest[0] if rest else "conf/schema", registry):
                 print(path)
         case ["docs", *rest] if len(rest) <= 1:
             path = Path(rest[0] if rest else "docs/settings.md")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(reference(registered()), encoding="utf-8")
+            path.write_text(reference(registry), encoding="utf-8")
             print(path)
         case _:
             print("usage: python -m esl_agent.config schema [DIRECTORY] | docs [FILE]", file=sys.stderr)

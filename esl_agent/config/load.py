@@ -26,6 +26,7 @@ from esl_agent.config.service import ServiceSettings
 from esl_agent.config.source import Document, read
 from esl_agent.config.validate import problem, suggestion, validate
 from esl_agent.errors import ConfigError, Stage
+from esl_agent.providers import registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Config:
 
 
 def load(
-    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue | None = None
+    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue = registry
 ) -> Config:
     """Read ``agent.yaml`` and ``dids/*.yaml`` below ``directory``. Reads files and nothing else; call it again to
     reload. Raises ConfigError with every problem at once.
@@ -65,8 +66,7 @@ def load(
     files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
     if not files:
         problems.append(f"{directory / 'dids'}: expected at least one file *.yaml that says who answers, got none")
-    catalogue = engines if engines is not None else registered()
-    dids = [did for path in files if (did := _did(path, defaults, catalogue, problems)) is not None]
+    dids = [did for path in files if (did := _did(path, defaults, engines, problems)) is not None]
     _no_two_alike(dids, problems)
     if problems or service is None:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -80,7 +80,7 @@ def load(
 
 
 def check(
-    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue | None = None
+    directory: str | Path, *, environment: Mapping[str, str] | None = None, engines: Catalogue = registry
 ) -> list[str]:
     """Every problem of the settings below ``directory``; empty when ``load`` would take them."""
     try:
@@ -88,13 +88,6 @@ def check(
     except ConfigError as error:
         return error.problems
     return []
-
-
-def registered() -> Catalogue:
-    """The engines this installation has."""
-    from esl_agent.providers import registry
-
-    return registry
 
 
 def _read(path: Path, problems: list[str]) -> Document:

@@ -41,7 +41,7 @@ def reference(engines: Catalogue) -> str:
     parts += ["## A DID: conf/dids/*.yaml\n", *_group(DidSettings, "")]
     parts.append("## Engines\n\nThe options below `stt`, `llm` and `tts`, beside `engine`.\n")
     for stage in STAGES:
-        for name in sorted(engines.names(stage)):
+        for name in engines.names(stage):
             options = engines.options_class(stage, name)
             parts.append(f"### {stage}: engine: {name} ({_STAGE_TITLES[stage]})\n")
             parts += _group(options, f"{stage}.", heading=False)
@@ -83,7 +83,7 @@ def _environment(engines: Catalogue) -> str:
     lines = ["| variable | sets |", "|---|---|", *(f"| `{name}` | `{path}` |" for name, path in sorted(found.items()))]
     named: dict[str, str] = {}
     for stage in STAGES:
-        for engine in sorted(engines.names(stage)):
+        for engine in engines.names(stage):
             for name, _, item in settings_of(engines.options_class(stage, engine)):
                 if name.endswith("_env") and isinstance(item.default, str) and item.default:
                     named.setdefault(item.default, f"{stage} engine {engine}: the secret that `{name}` names")

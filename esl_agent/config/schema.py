@@ -54,7 +54,7 @@ def _did_body(engines: Catalogue) -> dict[str, Any]:
     descriptions = {name: item.metadata["description"] for name, _, item in settings_of(DidSettings)}
     for stage in STAGES:
         branches = []
-        for name in sorted(engines.names(stage)):
+        for name in engines.names(stage):
             branch, definitions = _engine(engines.options_class(stage, name), stage, name)
             branches.append(branch)
             schema["$defs"].update(definitions)

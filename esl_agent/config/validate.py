@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -36,6 +36,7 @@ _LIMITS = {
     "less_than_equal": "{le:g} or less",
     "less_than": "less than {lt:g}",
 }
+_MISSING = ("missing", "missing_argument")
 _SECRET_WORDS = ("key", "token", "secret", "password")
 
 
@@ -44,11 +45,24 @@ def validate(cls: type[T], document: Document, problems: list[str]) -> T | None:
     try:
         return TypeAdapter(cls).validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
-        for found in error.errors(include_url=False):
-            path: KeyPath = tuple(found["loc"])
+        for path, found in _by_path(error, document.data).items():
             place = document.place(path)
             problems.append(problem(place, path, _sentence(cls, path, place.above, found, document.data)))
         return None
+
+
+def _by_path(error: ValidationError, data: Mapping[str, Any]) -> dict[KeyPath, list[Mapping[str, Any]]]:
+    """What pydantic found, by key path. Of ``str | list`` it says every alternative by itself, with its name in the
+    path (``say.str``): that name goes, and where one alternative got deeper into the value, only that one stays."""
+    found: dict[KeyPath, list[Mapping[str, Any]]] = {}
+    for item in error.errors(include_url=False):
+        path: KeyPath = ()
+        for part in item["loc"]:
+            if item["type"] in _MISSING or _has(data, (*path, part)):
+                path = (*path, part)
+        found.setdefault(path, []).append(item)
+    deeper = {path[:length] for path in found for length in range(len(path))}
+    return {path: items for path, items in found.items() if path not in deeper}
 
 
 def problem(place: Place, path: KeyPath, sentence: str) -> str:
@@ -63,17 +77,21 @@ def suggestion(word: object, known: Mapping[str, str]) -> str:
     return f"; did you mean '{known[close[0]]}'?" if close else ""
 
 
-def _sentence(cls: type[Any], path: KeyPath, at: KeyPath, found: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def _sentence(
+    cls: type[Any], path: KeyPath, at: KeyPath, alternatives: Sequence[Mapping[str, Any]], data: Mapping[str, Any]
+) -> str:
+    found = alternatives[0]
     kind, context = found["type"], found.get("ctx", {})
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return _unknown(cls, path, at)
-    if kind in ("missing", "missing_argument"):
+    if kind in _MISSING:
         return "is required and not given"
     got = _value_at(data, path)
     if kind in _EXPECTED:
+        expected = " or ".join(dict.fromkeys(_EXPECTED.get(item["type"], item["msg"]) for item in alternatives))
         empty = "write '' for empty text, or " if kind == "string_type" else ""
         hint = f" ({empty}leave the key out for its default)" if got is None else ""
-        return f"expected {_EXPECTED[kind]}, got {describe(got)}{hint}"
+        return f"expected {expected}, got {describe(got)}{hint}"
     if kind in _LIMITS:
         return f"expected {_LIMITS[kind].format(**context)}, got {describe(got)}"
     if kind == "literal_error":
@@ -82,7 +100,7 @@ def _sentence(cls: type[Any], path: KeyPath, at: KeyPath, found: Mapping[str, An
     if kind == "string_pattern_mismatch":
         return f"expected text like {context['pattern']}, got {describe(got)}"
     if kind == "value_error":
-        return f"{context['error']}, got {describe(got)}"
+        return f"{context['error']}" if isinstance(got, dict) else f"{context['error']}, got {describe(got)}"
     return f"{found['msg']}, got {describe(got)}"
 
 
@@ -124,8 +142,15 @@ def group_in(kind: Any) -> type[Any] | None:
 
 def _value_at(data: Any, path: KeyPath) -> Any:
     for key in path:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return None
+        data = data[key] if _has(data, (key,)) else None
     return data
+
+
+def _has(data: Any, path: KeyPath) -> bool:
+    """Whether there is something at ``path``, be it nothing (null)."""
+    for key in path:
+        inside = range(len(data)) if isinstance(data, list) else data if isinstance(data, dict) else ()
+        if key not in inside:
+            return False
+        data = data[key]
+    return True
