@@ -88,7 +88,7 @@ class Agent:
 
 
 def _short(frame: bytes) -> str:
-    text = frame.decode()
+    text = frame.decode(errors="replace")
     if "text/disconnect-notice" in text:
         return "notice " + text.split("Content-Disposition: ")[1].split("\n")[0]
     name = re.search(r"^Event-Name: (\w+)$", text, re.M)
