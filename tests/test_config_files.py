@@ -126,6 +126,7 @@ def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Set
     ("text", "problem"),
     [
         ("did: 1\nmax_calls: 3\n", "a.yaml:2: max_calls: unknown setting"),
+        ('did: 1\n"a\\nb": 3\n', "a.yaml:2: 'a\\nb': unknown setting"),
         ("did: 1\nmin_speech: 3\n", "a.yaml:2: min_speech: unknown setting; did you mean 'barge_in.min_speech'?"),
         ("did: 1\nvad:\n  adapt: 1\n", "a.yaml:3: vad.adapt: expected true or false, got 1"),
         (

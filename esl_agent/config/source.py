@@ -225,8 +225,12 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 
 def dotted(path: KeyPath) -> str:
-    """``("stt", "phrases", 2)`` as ``stt.phrases[2]``."""
+    """``("stt", "phrases", 2)`` as ``stt.phrases[2]``; a key that is no plain word is quoted."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = part if re.fullmatch(r"[\w-]{1,60}", part) else describe(part)
+            text += f".{word}" if text else word
     return text
