@@ -65,6 +65,7 @@ class PretendFreeSwitch:
         variables: Mapping[str, str] | None = None,
         record: str | Path | None = None,
         merge_frames: int = 1,
+        keep_wire: bool = False,
         options: Options | None = None,
     ) -> PretendCall:
         """A call from ``caller`` to ``did`` reaches the agent. Returns once the event socket is connected, or
@@ -72,7 +73,8 @@ class PretendFreeSwitch:
 
         ``audio`` frames given as a list must be at the fork's rate and repeat for ever. ``record``: stereo WAV, left
         the caller, right the agent, at ``codec_rate``. ``merge_frames`` sends so many frames in one message, as
-        FreeSWITCH does when it is short of CPU. Raises ValueError for an ``audio`` of another rate.
+        FreeSWITCH does when it is short of CPU. ``keep_wire`` keeps the event socket's bytes in ``call.wire``.
+        Raises ValueError for an ``audio`` of another rate.
         """
         if isinstance(audio, list | tuple):
             audio = PreparedAudio(audio)
@@ -90,7 +92,9 @@ class PretendFreeSwitch:
             options=options or self.options,
             new_uuid=lambda: str(uuid.uuid4()),
         )
-        call = PretendCall(machine, audio if isinstance(audio, PreparedAudio) else None, live, record, merge_frames)
+        call = PretendCall(
+            machine, audio if isinstance(audio, PreparedAudio) else None, live, record, merge_frames, keep_wire
+        )
         try:
             sock = socket.create_connection(self.agent, 10.0)
         except OSError as error:

@@ -34,11 +34,10 @@ class FreeSwitchCrashed(AssertionError):
 class _Fork:
     """A fork as the call sees it: connecting, flowing or held."""
 
-    __slots__ = ("at", "client", "flowing", "pending", "rate", "rerate", "watcher")
+    __slots__ = ("at", "client", "flowing", "pending", "rerate", "watcher")
 
-    def __init__(self, rate: int, rerate: LiveRate | None) -> None:
-        self.rate = rate
-        self.rerate = rerate
+    def __init__(self) -> None:
+        self.rerate: LiveRate | None = None
         self.client: ForkClient | None = None
         self.flowing = True
         self.pending: list[bytes] = []
@@ -56,13 +55,17 @@ class PretendCall:
         caller: CallerAudio | None,
         record: str | Path | None,
         merge_frames: int,
+        keep_wire: bool = False,
     ) -> None:
         self.machine = machine
         self.caller = caller
         self.started_at = time.monotonic()
+        self.wire: list[tuple[float, str, bytes]] = []
+        """With ``keep_wire``: (seconds since the call began, ``<`` from or ``>`` to the agent, bytes)."""
         self.frames_sent = 0
         self.frame_times: list[float] = []
         """When the first and every later frame of the recording began; index = position / 20 ms."""
+        self._keep_wire = keep_wire
         self._prepared = prepared
         rate = machine.channel.party.rate
         self._recording = Recording(Path(record) if record is not None else None, rate)
@@ -142,6 +145,7 @@ class PretendCall:
             self._drop_fork(fork)
         self._forks.clear()
         self._shut(reset=False)
+        self._stop_timer()
         self._over.set()
         self._released.set()
 
@@ -181,7 +185,7 @@ class PretendCall:
             self._send(b"")
 
     def _converse(self, heard: bytes, now: float) -> None:
-        said = self.caller.next_frame(heard, now) if self.caller else bytes(self._size)
+        said = self.caller.next_frame(heard, now) if self.caller else self._prepared_frame()
         if not self.frame_times:
             self.machine.note("recording began")
         self.frame_times.append(now - self.started_at)
@@ -195,6 +199,12 @@ class PretendCall:
                     self.hang_up()
                 else:
                     self.press(deed.digit)
+
+    def _prepared_frame(self) -> bytes:
+        """What the recording holds of a prepared caller: silence if its frames are not at the codec's rate."""
+        at = max((fork.at for fork in self._forks.values()), default=0)
+        frame = self._prepared.frames[at % len(self._prepared.frames)] if self._prepared and at else b""
+        return frame if len(frame) == self._size else bytes(self._size)
 
     def _send_prepared(self, prepared: PreparedAudio) -> None:
         for fork in self._forks.values():
@@ -231,12 +241,17 @@ class PretendCall:
         except OSError:
             data = b""
         now = time.monotonic()
+        self._note_wire("<", data)
         if data:
             self.machine.receive(data, now)
         else:
             self._shut(reset=False)
             self.machine.peer_closed(now)
         self._carry_out()
+
+    def _note_wire(self, direction: str, data: bytes) -> None:
+        if self._keep_wire and data:
+            self.wire.append((time.monotonic() - self.started_at, direction, data))
 
     def _due(self) -> None:
         self._timer_due = None
@@ -254,36 +269,40 @@ class PretendCall:
             self._recording.finish()
             self._over.set()
             if self._sock is None:
+                self._stop_timer()
                 self._released.set()
 
     def _set_timer(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.close()
+        self._stop_timer()
         self._timer_due = deadline
         self._timer = gevent.get_hub().loop.timer(max(0.0, deadline - time.monotonic()))
         self._timer.start(self._due)
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
     def _act(self, effect: Effect) -> None:
         if isinstance(effect, Write):
+            self._note_wire(">", effect.data)
             self._send(effect.data)
         elif isinstance(effect, Close):
             self._closing = effect
             self._send(b"")
         elif isinstance(effect, OpenFork):
-            rate = self.machine.channel.party.rate
-            needs_rerate = self._prepared is None and effect.rate != rate
-            self._forks[effect.bug] = _Fork(effect.rate, LiveRate(rate, effect.rate) if needs_rerate else None)
-            gevent.spawn(self._open_fork, effect, self._forks[effect.bug])
+            fork = self._forks[effect.bug] = _Fork()
+            gevent.spawn(self._open_fork, effect, fork)
         elif isinstance(effect, ForkFlow | ForkText):
-            fork = self._forks.get(effect.bug)
-            if fork and isinstance(effect, ForkFlow):
-                fork.flowing = effect.flowing
-            elif fork and fork.client and isinstance(effect, ForkText):
-                fork.client.send_text(effect.text)
+            held = self._forks.get(effect.bug)
+            if held and isinstance(effect, ForkFlow):
+                held.flowing = effect.flowing
+            elif held and held.client and isinstance(effect, ForkText):
+                held.client.send_text(effect.text)
         elif isinstance(effect, CloseFork):
-            fork = self._forks.pop(effect.bug, None)
-            if fork:
-                self._drop_fork(fork, effect.text)
+            ended = self._forks.pop(effect.bug, None)
+            if ended:
+                self._drop_fork(ended, effect.text)
 
     def _send(self, data: bytes) -> None:
         sock = self._sock
@@ -314,9 +333,14 @@ class PretendCall:
 
     def _open_fork(self, effect: OpenFork, fork: _Fork) -> None:
         try:
+            if effect.mix != "mono":
+                raise ForkRefused(f"the pretend FreeSWITCH forks mono only, not {effect.mix}")
+            rate = self.machine.channel.party.rate
+            if self._prepared is None and effect.rate != rate:
+                fork.rerate = LiveRate(rate, effect.rate)
             client = ForkClient.connect(effect.url, effect.metadata)
-        except ForkRefused as refusal:
-            reason = refusal.reason
+        except (ForkRefused, ValueError) as refusal:
+            reason = str(refusal)
             self.do(lambda machine: machine.fork_failed(effect.bug, reason, time.monotonic()))
             return
         if self._forks.get(effect.bug) is not fork:

@@ -207,3 +207,90 @@ def test_a_caller_speaks_at_the_rate_of_the_line() -> None:
 
 def test_every_shipped_recording_is_speech() -> None:
     assert recording("tt-weasels").seconds > 2
+
+
+def forking(agent: TrivialAgent, sock: socket.socket) -> None:
+    say(sock, "connect")
+    uuid = uuid_of(agent.read_until(sock, b"Control: full\n\n"))
+    say(sock, *SET_UP, ANSWER)
+    say(sock, f"api uuid_audio_fork {uuid} start ws://127.0.0.1:{agent.media.server_port}/x mono 8000")
+    agent.read_until(sock, b"CHANNEL_HANGUP_COMPLETE")
+
+
+def test_frames_can_arrive_merged_as_from_a_busy_freeswitch(switch) -> None:
+    agent = TrivialAgent(forking)
+    call = switch(agent).call("1", audio=[b"\1\0" * 160, b"\2\0" * 160], merge_frames=3)
+    assert wait_for(lambda: len(agent.frames) >= 4, 10)
+    assert {len(frame) for frame in agent.frames} == {960}
+    assert call.frames_sent >= 12
+
+
+def test_the_bytes_of_the_event_socket_can_be_kept(switch) -> None:
+    agent = TrivialAgent(forking)
+    call = switch(agent).call("1", audio=[bytes(320)], keep_wire=True)
+    assert wait_for(lambda: call.is_answered, 5)
+    call.hang_up()
+    assert call.wait(5)
+    assert call.wire[0][1:] == ("<", b"connect\n\n")
+    assert b"CHANNEL_HANGUP_COMPLETE" in b"".join(data for _, direction, data in call.wire if direction == ">")
+
+
+@pytest.mark.parametrize("fault", ["drop_eof", "reset"])
+def test_the_event_socket_can_end_in_the_middle_of_a_call(switch, fault: str) -> None:
+    ends: list[str] = []
+
+    def behave(agent: TrivialAgent, sock: socket.socket) -> None:
+        say(sock, "connect", *SET_UP, ANSWER)
+        agent.read_until(sock, b"CHANNEL_ANSWER")
+        try:
+            while sock.recv(65536):
+                pass
+            ends.append("drop_eof")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    call = switch(TrivialAgent(behave)).call("1")
+    assert wait_for(lambda: call.is_answered, 5)
+    gevent.sleep(0.15)
+    call.do(lambda machine: getattr(machine, fault)())
+    assert call.wait(5)
+    assert wait_for(lambda: bool(ends), 5)
+    assert ends == [fault]
+
+
+def test_a_fork_nobody_answers_is_reported_as_freeswitch_would(switch) -> None:
+    def behave(agent: TrivialAgent, sock: socket.socket) -> None:
+        say(sock, "connect")
+        uuid = uuid_of(agent.read_until(sock, b"Control: full\n\n"))
+        say(sock, "linger", "myevents", "event plain CUSTOM mod_audio_fork::connect_failed", ANSWER)
+        say(sock, f"api uuid_audio_fork {uuid} start ws://127.0.0.1:1/x mono 8000")
+        assert b'{"reason":"Unable to connect"}' in agent.read_until(sock, b"Unable to connect")
+        say(sock, f"api uuid_kill {uuid}")
+        agent.read_until(sock, b"CHANNEL_HANGUP_COMPLETE")
+
+    call = switch(TrivialAgent(behave)).call("1", audio=[bytes(320)])
+    assert call.wait(5), call.facts
+    assert ("fork failed", "Unable to connect") in [(what, detail) for _, what, detail in call.facts]
+
+
+def test_a_caller_with_a_name_full_of_tricks_reaches_the_agent_encoded(switch) -> None:
+    agent = TrivialAgent(forking)
+    call = switch(agent).call("1", caller_name="Zoë\r\n\r\n${x} & Söhne: 100%", variables={"trick": "a\nb"})
+    assert wait_for(lambda: call.is_answered, 5)
+    head = agent.received[0]
+    assert b"Caller-Caller-ID-Name: Zo%C3%AB%0D%0A%0D%0A$%7Bx%7D%20%26%20S%C3%B6hne%3A%20100%25\n" in head
+    assert b"variable_trick: a%0Ab\n" in head
+    call.hang_up()
+    assert call.wait(5)
+
+
+@pytest.mark.parametrize(("words", "why"), [("stereo 8000", "mono only"), ("mono 11025", "11025")])
+def test_what_this_fake_cannot_fork_fails_by_name(switch, words: str, why: str) -> None:
+    def behave(agent: TrivialAgent, sock: socket.socket) -> None:
+        say(sock, "connect")
+        uuid = uuid_of(agent.read_until(sock, b"Control: full\n\n"))
+        say(sock, f"api uuid_audio_fork {uuid} start ws://127.0.0.1:{agent.media.server_port}/x {words}")
+        agent.read_until(sock, b"never")
+
+    call = switch(TrivialAgent(behave)).call("1", audio=PretendCaller([]))
+    assert wait_for(lambda: any(what == "fork failed" and why in detail for _, what, detail in call.facts), 5)
