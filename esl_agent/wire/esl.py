@@ -252,11 +252,12 @@ def _length(headers: Mapping[str, str], most: int) -> int:
 
 def _plain_event(data: bytes, limits: Limits) -> Event:
     block, _, body = data.partition(b"\n\n")
+    block = block.rstrip(b"\n")
     if not block:
         raise WireError("a text/event-plain frame has no headers")
     if len(block) > limits.header_bytes:
         raise WireError(f"an event's headers are longer than {limits.header_bytes} bytes")
-    headers = _encoded(block.rstrip(b"\n"), limits)
+    headers = _encoded(block, limits)
     length = _length(headers, limits.body_bytes)
     if length > len(body):
         raise WireError(f"an event announces a body of {length} bytes and holds {len(body)}")

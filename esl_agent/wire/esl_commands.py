@@ -28,7 +28,8 @@ class Trusted(str):
 
 
 _LINE_BREAK = re.compile(r"[\r\n\0]")
-_EXPANSION = re.compile(r"\$[\\'$]*\{|%.?\[", re.DOTALL)
+_SCOPE = re.compile(r"%.?\[", re.DOTALL)
+_BETWEEN = str.maketrans("", "", "\\'")
 _WORD = re.compile(r"[^\s\x00-\x20\x7f]+")
 
 _BRACE = re.compile(r"(\$[\\'$]*)\{")
@@ -46,7 +47,10 @@ def safe_text(text: str, limit: int = 200) -> str:
     """
     text = text[: 4 * limit].encode("utf-8", "replace").decode("utf-8")
     text = _BIDI.sub("", _CONTROL.sub(" ", text)).strip()[:limit]
-    return _OPEN_END.sub("", _BRACKET.sub("(", _BRACE.sub(r"\1(", text))).rstrip()
+    text = _BRACKET.sub("(", _BRACE.sub(r"\1(", text))
+    while text != (shorter := _OPEN_END.sub("", text.rstrip())):  # a dollar at the end waits for what follows
+        text = shorter
+    return text
 
 
 def connect() -> bytes:
@@ -225,9 +229,13 @@ def _word(text: str, what: str) -> str:
 def _text(text: str, what: str) -> str:
     if found := _LINE_BREAK.search(text):
         raise UnsafeText(f"{what} holds {found[0]!r} at character {found.start()}; it would begin another command")
-    if not isinstance(text, Trusted) and (found := _EXPANSION.search(text)):
+    if isinstance(text, Trusted):
+        return text
+    found = _SCOPE.search(text)
+    expansion = found[0] if found else "${" if "${" in text.translate(_BETWEEN) else ""
+    if expansion:
         raise UnsafeText(
-            f"{what} holds {found[0]!r} at character {found.start()}, which FreeSWITCH would expand; "
-            "use safe_text for outside text, Trusted for our own"
+            f"{what} holds {expansion!r}, which FreeSWITCH would expand; "
+            "use safe_text for outside text, Trusted for ours"
         )
     return text
