@@ -140,6 +140,8 @@ def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Set
         ("- did: 1\n", "a.yaml:1: expected settings (`key: value`), got a list of 1"),
         ("did: &a [*a]\n", "a.yaml: aliases or nesting go too far"),
         ("did: 1\nname: \x07\n", "a.yaml:2: a character YAML does not allow"),
+        ('did: 1\nname: "\\ud800"\n', "a.yaml:2: half a surrogate pair is not a character"),
+        ('did: 1\n"\\ud800": x\n', "a.yaml:2: expected a name before the colon, got half a surrogate pair"),
         ("did: sales\n", "a.yaml:1: did: expected a number as it is dialled, such as '5000' or '+49 30 1234'"),
         ("did: 1\nlanguage: english language\n", "a.yaml:2: language: expected a language tag (BCP 47)"),
         ("name: x\n", "a.yaml:1: expected exactly one of did, prefix and default: true, got none of them"),

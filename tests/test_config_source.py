@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from esl_agent.config.source import Document, parse
@@ -22,6 +22,10 @@ TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 MAPPINGS = st.dictionaries(KEYS, TREES, max_size=4)
 
 
+@example("!!int")
+@example("a: !!int x")
+@example("a: !!float 0x1")
+@example("a: !!null x")
 @given(st.text() | YAMLISH.map("".join))
 def test_any_text_is_read_or_refused_with_its_file_and_never_breaks_the_reader(text: str) -> None:
     problems: list[str] = []
@@ -67,6 +71,9 @@ def test_a_document_over_another_keeps_what_only_one_says(below: dict[str, Any],
         ("", None),
         ("'5000'", "5000"),
         ("1e400", "1e400"),
+        (f"{'9' * 400}.5", f"{'9' * 400}.5"),
+        ("!!int x", "x"),
+        ("!!bool x", "x"),
         (".inf", ".inf"),
         ("!!python/object/apply:os.getcwd []", []),
     ],

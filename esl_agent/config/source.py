@@ -7,6 +7,7 @@ is used, so no YAML tag can make an object.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -151,13 +152,16 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 -- the name and type PyYAML reads
 
 
-_NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
-_Loader.add_implicit_resolver(_NULL, re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver(_INT, re.compile(r"^-?(?:0|[1-9][0-9]{0,17})$"), list("-0123456789"))
-_Loader.add_implicit_resolver(
-    _FLOAT, re.compile(r"^-?(?:0|[1-9][0-9]*)?\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?$"), list("-.0123456789")
-)
+_TAG = "tag:yaml.org,2002:"
+#: Each kind of scalar: its pattern and the characters it may begin with.
+_SCALARS: dict[str, tuple[re.Pattern[str], list[str]]] = {
+    f"{_TAG}null": (re.compile(r"^(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    f"{_TAG}bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
+    f"{_TAG}int": (re.compile(r"^-?(?:0|[1-9][0-9]{0,17})\Z"), list("-0123456789")),
+    f"{_TAG}float": (re.compile(r"^-?(?:0|[1-9][0-9]*)?\.[0-9]+(?:[eE][-+]?[0-9]{1,2})?\Z"), list("-.0123456789")),
+}
+for _tag, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_tag, _pattern, _first)
 
 
 class _Reader:
@@ -180,6 +184,9 @@ class _Reader:
                 self.problems.append(problem)
             return None
         if isinstance(node, yaml.ScalarNode):
+            if _is_half_a_character(node.value):
+                self.problems.append(f"{place}: half a surrogate pair is not a character; write the character itself")
+                return None
             return _scalar(node)
         self._open.add(id(node))
         try:
@@ -193,7 +200,7 @@ class _Reader:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = Place(self.file, key_node.start_mark.line + 1)
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or _is_half_a_character(key_node.value):
                 self.problems.append(f"{place}: expected a name before the colon, got {_kind(key_node)}")
                 continue
             key = key_node.value
@@ -207,21 +214,34 @@ class _Reader:
         return found
 
 
+def _is_half_a_character(text: str) -> bool:
+    """Whether an escape such as ``\\ud800`` made text that no encoding can write."""
+    return re.search("[\ud800-\udfff]", text) is not None
+
+
 def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return "half a surrogate pair"
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
+    """Its value; text where a tag written by hand (``!!int x``) promises what the text is not."""
     text: str = node.value
-    if node.tag == _NULL:
+    kind = _SCALARS.get(node.tag)
+    if kind is None or not kind[0].match(text):
+        return text
+    if node.tag == f"{_TAG}null":
         return None
-    if node.tag == _BOOL:
+    if node.tag == f"{_TAG}bool":
         return text.lower() == "true"
-    if node.tag == _INT:
-        return int(text)
-    if node.tag == _FLOAT:
-        return float(text)
-    return text
+    return int(text) if node.tag == f"{_TAG}int" else _finite(text)
+
+
+def _finite(text: str) -> Any:
+    """A float, or the text where it is too large for one: JSON, and so the checker, knows no infinity."""
+    value = float(text)
+    return value if math.isfinite(value) else text
 
 
 def dotted(path: KeyPath) -> str:
