@@ -15,9 +15,11 @@ Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``nex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
-from esl_agent.audio.vad import VoiceDetector
+from esl_agent.audio.vad import VadSettings, VoiceDetector
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import (
     AbandonTurn,
@@ -59,17 +61,29 @@ class Phase(Enum):
     OVER = "over"
 
 
+class Detector(Protocol):
+    """Decides whether a 20 ms frame is voiced."""
+
+    def is_voiced(self, frame: bytes) -> bool: ...
+
+
 class Cascade:
     """One call's dialogue. Not thread-safe: one greenlet calls ``receive``."""
 
-    def __init__(self, settings: CascadeSettings, now: float) -> None:
+    def __init__(
+        self,
+        settings: CascadeSettings,
+        now: float,
+        make_detector: Callable[[VadSettings, int], Detector] = VoiceDetector,
+    ) -> None:
         self.phase = Phase.WAITING
         self.transcript = Transcript()
         self._settings = settings
         self._limits = settings.limits
         self._phrases = settings.phrases
         self._ear = Endpointer(settings.endpointing, settings.barge_in)
-        self._detector: VoiceDetector | None = None
+        self._make_detector = make_detector
+        self._detector: Detector | None = None
         self._utterances = Utterances()
         self._turn: Turn | None = None
         self._turns = 0
@@ -150,7 +164,7 @@ class Cascade:
             case ev.Answered():
                 self._on_answered(now, out)
             case ev.MediaStarted():
-                self._detector = VoiceDetector(self._settings.vad, event.rate)
+                self._detector = self._make_detector(self._settings.vad, event.rate)
                 self._media_due = None
                 self._last_frame = now
             case ev.MediaLost():

@@ -10,7 +10,7 @@ import re
 
 #: A sentence ends at these, when white space follows. Not after an initial or a common abbreviation, nor in "3.5".
 _END = re.compile(r"[.!?;:\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s)|[\u3002\uff01\uff1f]|\n")
-_ABBREVIATION = re.compile(r"(?:^|\s)(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|bzw|ca|Inc|Ltd)\.$")
+_ABBREVIATION = re.compile(r"(?:^|[\s.])(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|bzw|ca|Inc|Ltd)\.$")
 _SPEAKABLE = re.compile(r"\w")
 
 #: A first clause may end at a comma once it has this many characters: about one second of speech.
@@ -51,13 +51,12 @@ class ClauseCutter:
             self._first = False
 
     def _next_end(self) -> int | None:
-        for match in _END.finditer(self._text):
-            if match.end() > MAX_CLAUSE_CHARS:
-                break
-            if not _ABBREVIATION.search(self._text[: match.end()]):
-                return match.end()
-        if self._first and (comma := self._text.find(", ", FIRST_CLAUSE_CHARS)) != -1 and comma < MAX_CLAUSE_CHARS:
-            return comma + 1
+        ends = (m.end() for m in _END.finditer(self._text) if not _ABBREVIATION.search(self._text[: m.end()]))
+        end = next(ends, MAX_CLAUSE_CHARS + 1)
+        if self._first and (comma := self._text.find(", ", FIRST_CLAUSE_CHARS, end)) != -1:
+            end = comma + 1
+        if end <= MAX_CLAUSE_CHARS:
+            return end
         return self._cut() if len(self._text) > MAX_CLAUSE_CHARS else None
 
     def _cut(self) -> int:

@@ -63,28 +63,26 @@ class Turn:
             self.clips.extend(_ClipState(clause) for clause in self._cutter.flush())
 
     def pump(self, now: float) -> list[Action]:
-        """The next synthesis and the next plays, if there is room for them."""
+        """The next synthesis and the next plays, if there is room for them. One clip is synthesised at a time."""
         actions: list[Action] = []
         outstanding = self.outstanding()
-        waiting = 0
+        ahead = 0
         for number, clip in enumerate(self.clips):
             if clip.played_at is not None:
                 continue
-            if clip.sound is not None and waiting == 0 and outstanding < MAX_OUTSTANDING:
-                clip.played_at = now
-                outstanding += 1
-                self.mark("play", now)
-                actions.append(Play(self.number, number, clip.sound))
-                continue
-            if clip.asked_at is None:
-                if waiting <= MAX_AHEAD:
+            if clip.sound is None:
+                if clip.asked_at is None and ahead <= MAX_AHEAD:
                     clip.asked_at = now
                     self.mark("first_clause", now)
                     actions.append(Synthesise(self.number, number, clip.text))
                 break
-            waiting += 1
-            if clip.sound is None:
-                break
+            if outstanding < MAX_OUTSTANDING:
+                clip.played_at = now
+                outstanding += 1
+                self.mark("play", now)
+                actions.append(Play(self.number, number, clip.sound))
+            else:
+                ahead += 1
         return actions
 
     def synthesised(self, number: int, sound: Sound, now: float) -> bool:
