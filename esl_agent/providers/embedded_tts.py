@@ -1,4 +1,4 @@
-"""TTS ``embedded``: flite for English where its library is installed, espeak-ng (about a hundred languages) otherwise."""
+"""TTS ``embedded``: flite for English where its library is installed, otherwise espeak-ng (about 100 languages)."""
 
 from __future__ import annotations
 

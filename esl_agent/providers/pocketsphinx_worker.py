@@ -43,7 +43,18 @@ _MAX_GAIN = 30.0
 _BLOCK = RATE // 50
 _MARGIN_BLOCKS = 10
 
-_DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
+_DIGITS = {
+    "0": "zero",
+    "1": "one",
+    "2": "two",
+    "3": "three",
+    "4": "four",
+    "5": "five",
+    "6": "six",
+    "7": "seven",
+    "8": "eight",
+    "9": "nine",
+}
 # pocketsphinx turns its integer scores into probabilities (x 1.0001 ** score); grammar scores carry 10 more bits.
 _LOG_BASE = math.log(1.0001)
 _GRAMMAR_SHIFT = 1024
@@ -132,6 +143,9 @@ class Recogniser:
             return self._dictate(sound, mean)
         words = self._decode(grammar.name, sound, mean)
         if words not in grammar.phrases:
+            mean = self._decoder.get_cmn(True)  # once more, starting from what this line and voice turned out to be
+            words = self._decode(grammar.name, sound, mean)
+        if words not in grammar.phrases:
             return Understood("", 0.0, skipped)
         segments = [
             (s.start_frame, s.end_frame, _score(s.ascore) / _GRAMMAR_SHIFT)
@@ -156,6 +170,7 @@ class Recogniser:
         self._decoder.activate_search(search)
         self._decoder.set_cmn(mean)
         self._decoder.start_utt()
+        # Not as a whole utterance (full_utt): pocketsphinx 5.1.1 was seen to crash when the two kinds are mixed.
         self._decoder.process_raw(sound, False, False)
         self._decoder.end_utt()
         found = self._decoder.hyp()

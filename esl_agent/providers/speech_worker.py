@@ -35,11 +35,11 @@ class Unspeakable(Exception):
 
 
 class _FliteVoice(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]  # noqa: RUF012
+    _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]
 
 
 class _FliteWave(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("type", ctypes.c_char_p),
         ("sample_rate", ctypes.c_int),
         ("num_samples", ctypes.c_int),
