@@ -27,7 +27,11 @@ RATE = 16000
 #: How much worse than free phones, per 10 ms, the words of a phrase are when the confidence is 0.
 SCORE_SPAN = 50.0
 #: Less of the voiced time than this explained by the phrase's words: something else was said as well.
-MIN_COVERAGE = 0.6
+MIN_COVERAGE = 0.85
+#: Phrases of MIN_WORDS_TO_PACE words and more are spoken at less than this many 10 ms steps a phone; a phrase that is
+#: stretched further was laid over something longer.
+MAX_PACE = 15.0
+MIN_WORDS_TO_PACE = 3
 #: Grammars kept ready; a DID needs one.
 MAX_GRAMMARS = 64
 
@@ -155,10 +159,15 @@ class Recogniser:
         self._decode("phones", sound, mean)
         phones = [(s.start_frame, s.end_frame, _score(s.ascore)) for s in self._decoder.seg()]
         frames = sum(end - start + 1 for start, end, _ in segments)
-        if frames < MIN_COVERAGE * voiced:
+        if frames < MIN_COVERAGE * voiced or self._is_stretched(words, frames):
             return Understood("", 0.0, skipped)
         behind = sum(_score_between(phones, start, end) - score for start, end, score in segments) / frames
         return Understood(grammar.phrases[words], round(min(1.0, max(0.0, 1.0 - behind / SCORE_SPAN)), 3), skipped)
+
+    def _is_stretched(self, words: str, frames: int) -> bool:
+        spoken = words.split()
+        phones = sum(len(self._decoder.lookup_word(word).split()) for word in spoken)
+        return len(spoken) >= MIN_WORDS_TO_PACE and frames > MAX_PACE * phones
 
     def _dictate(self, sound: bytes, mean: str) -> Understood:
         if not self._has_language_model:
