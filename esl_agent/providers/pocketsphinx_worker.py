@@ -39,7 +39,7 @@ MAX_GRAMMARS = 64
 # speech to find their own mean, so recognition starts from these.
 _MEANS = {
     "telephone": "41.7,28.7,-33.5,35.4,-21.5,-15.7,10.2,-31.4,2.6,-11.5,-15.0,5.9,-14.8",
-    "wide": "41.7,28.7,-33.5,35.4,-21.5,-15.7,10.2,-31.4,2.6,-11.5,-15.0,5.9,-14.8",
+    "wide": "44.7,0.9,10.0,2.2,-4.4,2.0,-1.1,0.4,5.8,2.2,-3.3,3.8,-2.6",
 }
 #: Root mean square that voiced sound is brought to, 0..32768.
 LEVEL = 3000.0

@@ -93,7 +93,8 @@ class Rules:
         """(number of the rule that answers, what its stars stand for)."""
         words = normalised(heard)
         name_before = self._options.rules[before].name if before != _OTHERWISE else ""
-        best, best_score, best_captured = _OTHERWISE, 0.0, ()
+        best, best_score = _OTHERWISE, 0.0
+        best_captured: tuple[str, ...] = ()
         for number, rule in enumerate(self._options.rules):
             if rule.after and rule.after != name_before:
                 continue
