@@ -129,17 +129,14 @@ class EslCall:
 
     def connect(self, timeout: float | None = None) -> Mapping[str, str]:
         """Takes the call and returns the channel's data. On any failure the connection is closed."""
-        if self.session_data is not None:
-            return self.session_data
-        try:
-            reply = self.request(commands.connect(), timeout=timeout).get()
-        except LegError as error:
-            self.link.close(f"{self.link.peer}: handshake failed: {error}")
-            raise
-        self.session_data = reply.headers
-        self._connected_at = time.monotonic()
-        self._outbound_connected = not self._hung_up
-        return reply.headers
+        if self.session_data is None:
+            try:
+                self.request(commands.connect(), timeout=timeout, on_reply=self._on_connected).get()
+            except LegError as error:
+                self.link.close(f"{self.link.peer}: handshake failed: {error}")
+                raise
+        assert self.session_data is not None
+        return self.session_data
 
     def subscribe(
         self,
@@ -211,6 +208,7 @@ class EslCall:
     ) -> Outcome[str]:
         """An API command in the background; its text comes with BACKGROUND_JOB, which must be subscribed to."""
         key = str(uuids.uuid4())
+        command = commands.bgapi(key, name, *arguments)
 
         def forget(result: str | LegError) -> None:
             self._jobs.pop(key, None)
@@ -220,7 +218,6 @@ class EslCall:
         job: Outcome[str] = Outcome(
             f"bgapi {name}", self.link.deadlines, timeout, is_reader=self.link.is_reader, on_done=forget
         )
-        command = commands.bgapi(key, name, *arguments)
         self._jobs[key] = job
         self.request(command, on_reply=lambda result: job.fail(result) if isinstance(result, LegError) else None)
         return job
@@ -281,6 +278,12 @@ class EslCall:
         return self.uuid
 
     # What follows runs in the reader or the hub: nothing in it may block.
+
+    def _on_connected(self, reply: esl.Reply | LegError) -> None:
+        if isinstance(reply, esl.Reply):  # noted here, for a hang-up may lie behind it in the same bytes
+            self.session_data = reply.headers
+            self._connected_at = time.monotonic()
+            self._outbound_connected = True
 
     def _on_frame(self, frame: esl.Frame) -> None:
         if isinstance(frame, esl.Event):

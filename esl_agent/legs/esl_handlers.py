@@ -69,6 +69,10 @@ class Handlers:
         if self._worker is None:
             self._worker = gevent.spawn(self._work)
 
+    def greenlets(self) -> int:
+        """One while handlers run, else none."""
+        return int(self._worker is not None)
+
     def close(self, grace: float = GRACE) -> None:
         """No handler runs longer than ``grace`` seconds from now. Never blocks."""
         worker = self._worker

@@ -112,6 +112,10 @@ class Link:
         """Whether the caller is this connection's reader, which may wait for nothing it brings itself."""
         return gevent.getcurrent() is self._reader
 
+    def greenlets(self) -> int:
+        """How many greenlets work for this connection: one, two while the peer's window is full, none after the end."""
+        return sum(each is not None and not each.dead for each in (self._reader, self._writer))
+
     def close(self, reason: str) -> None:
         """Ends the connection now. Idempotent, never blocks, never raises."""
         if self.closed_because is not None:

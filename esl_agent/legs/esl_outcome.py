@@ -55,7 +55,10 @@ class Deadlines:
     def cancel(self, number: int) -> None:
         """Forgets a callback; unknown and past numbers are fine."""
         self._live.pop(number, None)
-        if len(self._heap) > 2 * len(self._live) + 64:
+        if not self._live:
+            self._heap.clear()
+            self._disarm()
+        elif len(self._heap) > 2 * len(self._live) + 64:
             self._heap = [entry for entry in self._heap if entry[1] in self._live]
             heapq.heapify(self._heap)
 
