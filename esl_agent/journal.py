@@ -60,13 +60,13 @@ class Journal:
         self._watch = watch
         self.notes: list[Note] = []
 
-    def note(self, what: str, now: float, *, level: int = logging.INFO, **facts: Any) -> None:
+    def note(self, what: str, now: float, /, **facts: Any) -> None:
         """Write down a fact. Values are numbers, text (made safe here) or ``Private``."""
         note = Note(round(now - self._began, 3), what, facts)
         self.notes.append(note)
-        if log.isEnabledFor(level):
+        if log.isEnabledFor(logging.INFO):
             shown = " ".join(f"{key}={self._shown(value)}" for key, value in facts.items())
-            log.log(level, "call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
+            log.info("call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
         if self._watch is not None:
             self._watch(self.call_id, note)
 

@@ -63,3 +63,9 @@ class ClauseCutter:
         comma = self._text.rfind(", ", MAX_CLAUSE_CHARS // 2, MAX_CLAUSE_CHARS)
         space = self._text.rfind(" ", 1, MAX_CLAUSE_CHARS)
         return comma + 1 if comma != -1 else space if space > 0 else MAX_CLAUSE_CHARS
+
+
+def cut(text: str) -> list[str]:
+    """All clauses of a finished text."""
+    cutter = ClauseCutter()
+    return [*cutter.feed(text), *cutter.flush()]

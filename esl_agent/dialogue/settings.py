@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from esl_agent.audio.vad import VadSettings
+from esl_agent.dialogue.clauses import cut
 from esl_agent.setting import STRICT, setting
 
 
@@ -36,6 +37,11 @@ class Phrases:
         "Last words when limits.call is reached.",
     )
     goodbye: str = setting("Thank you for calling. Goodbye.", "Last words after a caller who stays silent.")
+
+    def clauses(self) -> list[str]:
+        """Every phrase, cut as the agent will speak it: what a cache can hold ready."""
+        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.failure, self.too_long)
+        return [clause for text in (*texts, self.goodbye) for clause in cut(text)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class _ClipState:
     sound: Sound | None = None
     asked_at: float | None = None
     played_at: float | None = None
-    done: bool = False
+    done_at: float | None = None
     retries: int = 0
 
 
@@ -97,9 +97,9 @@ class Turn:
     def played(self, number: int, heard: float, now: float) -> bool:
         """A clip was heard or cut. False if it was not playing."""
         clip = self._clip(number)
-        if clip is None or clip.played_at is None or clip.done:
+        if clip is None or clip.played_at is None or clip.done_at is not None:
             return False
-        clip.done = True
+        clip.done_at = now
         self.heard_any = self.heard_any or heard > 0
         self.steps["heard"] = now
         return True
@@ -119,7 +119,7 @@ class Turn:
         return clip is not None and clip.asked_at is not None and clip.sound is None
 
     def outstanding(self) -> int:
-        return sum(clip.played_at is not None and not clip.done for clip in self.clips)
+        return sum(clip.played_at is not None and clip.done_at is None for clip in self.clips)
 
     def overdue_clip(self, now: float, patience: float) -> int | None:
         """The clip whose synthesis has taken longer than ``patience``, if any."""
@@ -133,21 +133,22 @@ class Turn:
 
     def playback_ends_by(self, slack: float) -> float | None:
         """When the oldest clip with the leg ought to be over at the latest; None if none is with the leg."""
-        ends = 0.0
+        free_at = 0.0
         for clip in self.clips:
-            if clip.played_at is not None and clip.sound is not None:
-                if not clip.done:
-                    return max(ends, clip.played_at) + clip.sound.seconds + slack
-                ends = max(ends, clip.played_at)
+            if clip.played_at is None or clip.sound is None:
+                return None
+            if clip.done_at is None:
+                return max(free_at, clip.played_at) + clip.sound.seconds + slack
+            free_at = clip.done_at
         return None
 
     def oldest_playing(self) -> int:
-        return next(n for n, clip in enumerate(self.clips) if clip.played_at is not None and not clip.done)
+        return next(n for n, clip in enumerate(self.clips) if clip.played_at is not None and clip.done_at is None)
 
     @property
     def is_finished(self) -> bool:
         """All text came, and every clip was heard."""
-        return self.text_ended and all(clip.done for clip in self.clips)
+        return self.text_ended and all(clip.done_at is not None for clip in self.clips)
 
     def _clip(self, number: int) -> _ClipState | None:
         return self.clips[number] if 0 <= number < len(self.clips) else None

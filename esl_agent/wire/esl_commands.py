@@ -13,7 +13,7 @@ switch_utils.h ``switch_string_var_check_const``). ``%[a=b]`` and ``%;[a=b]`` be
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from esl_agent.errors import UnsafeText
@@ -112,6 +112,12 @@ def api(name: str, *arguments: str) -> bytes:
 def bgapi(job: str, name: str, *arguments: str) -> bytes:
     """Runs an API command in the background; BACKGROUND_JOB with ``Job-UUID: job`` brings its result."""
     return _block(_joined("bgapi", *_api_words(name, arguments)), [("Job-UUID", _word(job, "job"))])
+
+
+def send_event(subclass: str, headers: Mapping[str, str]) -> bytes:
+    """Fires a CUSTOM event that ``fs_cli`` and every subscriber of ``subclass`` sees."""
+    lines = [(_word(name, "header"), _text(safe_text(value), name)) for name, value in headers.items()]
+    return _block("sendevent CUSTOM", [("Event-Subclass", _word(subclass, "subclass")), *lines])
 
 
 def execute(

@@ -82,6 +82,22 @@ def test_two_clips_at_most_are_with_the_switch_at_a_time():
     assert [p.clip for p in it.all(act.Play) if p.turn == turn] == [0, 1, 2]
 
 
+def test_a_short_clip_behind_a_long_one_has_its_own_time():
+    it = replying("One is here. Two is here. Three is here.")
+    turn = it.last(act.AskModel).turn
+    for clip, seconds in enumerate((2.0, 9.0, 1.0)):
+        it.post(ev.Synthesised(turn, clip, sound(seconds)))
+    it.now += 2.0
+    it.post(ev.Played(turn, 0, 2.0))
+    it.now += 9.0
+    it.post(ev.Played(turn, 1, 9.0))
+    assert it.phase is Phase.SPEAKING
+    it.now += 1.0
+    it.post(ev.Played(turn, 2, 1.0))
+    assert it.phase is Phase.LISTENING
+    assert it.last(act.Measured).agent == "One is here. Two is here. Three is here."
+
+
 def test_a_second_sound_for_the_same_clip_is_ignored():
     it = replying("One is here. Two is here. Three is here.")
     turn = it.last(act.AskModel).turn

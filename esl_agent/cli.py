@@ -1,0 +1,105 @@
+"""The command line: serve, check, doctor, talk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from esl_agent import __version__
+from esl_agent import config as configuration
+from esl_agent.errors import ConfigError, EslAgentError
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 2
+    except EslAgentError as error:
+        print(f"esl-agent: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"esl-agent: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="esl-agent", description="The voice agent for FreeSWITCH.")
+    parser.add_argument("--version", action="version", version=f"esl-agent {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str, positional: bool = False) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        if positional:
+            added.add_argument("conf", type=Path, nargs="?", default=Path("conf"), help="directory with agent.yaml")
+        else:
+            added.add_argument("--conf", type=Path, default=Path("conf"), help="directory with agent.yaml")
+        return added
+
+    command("serve", _serve, "Answer calls until told to stop.")
+    command("check", _check, "Check the configuration; say everything that is wrong with it.", positional=True)
+    doctor = command("doctor", _doctor, "Look at FreeSWITCH as fs_cli would: what is missing for calls to work?")
+    doctor.add_argument("--did", help="also follow the dialplan for this number")
+    talk = command("talk", _talk, "Talk to a DID's agent in the terminal, without a telephone.")
+    talk.add_argument("number", help="the number a caller would dial")
+    return parser
+
+
+def set_up_logging(level: str, format: str) -> None:
+    """Log to standard error, one line a fact."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from esl_agent.server import Server
+
+    config = configuration.load(options.conf)
+    set_up_logging(config.service.log.level, config.service.log.format)
+    Server(options.conf, config).run()
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from esl_agent.lineup import make_lineup
+
+    config = configuration.load(options.conf)
+    make_lineup(config)
+    for did in config.dids:
+        print(f"{did.key:<24} {did.name} ({did.file})")
+    print(f"{options.conf}: {len(config.dids)} DIDs, no problems")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from esl_agent import doctor
+
+    return 1 if doctor.run(configuration.load(options.conf), options.did, sys.stdout) else 0
+
+
+def _talk(options: argparse.Namespace) -> int:
+    from esl_agent import talk
+
+    talk.run(configuration.load(options.conf), options.number, sys.stdin, sys.stdout)
+    return 0

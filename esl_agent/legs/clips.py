@@ -1,0 +1,204 @@
+"""The agent's voice as files: one clause, one WAV, one ``playback``.
+
+FreeSWITCH plays files and nothing else without a third-party module. Facts behind every line (measured,
+FreeSWITCH 1.11): ``event-lock`` makes playbacks follow each other instead of nesting; ``uuid_break ... all`` stops
+what plays within 20 ms and discards what is queued *without any event*; what was heard is
+``variable_playback_last_offset_pos`` and nothing else; a missing file ends at once with ``FILE NOT FOUND``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+import tempfile
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from esl_agent.audio.pcm import Sound
+from esl_agent.dialogue.events import CommandFailed, PlaybackBegan, Played
+from esl_agent.errors import LegError
+from esl_agent.legs.base import Clip, Post
+from esl_agent.legs.esl_call import EslCall
+from esl_agent.wire import esl
+from esl_agent.wire import esl_commands as commands
+
+log = logging.getLogger(__name__)
+
+#: The header that PLAYBACK_START and PLAYBACK_STOP carry back to us: ``{esl_clip=3-0}`` before the file.
+TAG = "esl_clip"
+#: After a break, how long reports of clips may take; those without any by then were discarded unheard.
+BREAK_SECONDS = 0.5
+#: A playback may take this much longer than its clip before it counts as lost.
+SLACK_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    clip: Clip
+    path: Path
+    key: str
+    began_at: float | None = None
+    heard: float | None = None
+
+
+class ClipPlayer:
+    """Plays the clips of one call. ``folder`` is the call's own; ``seen_as`` the same as FreeSWITCH sees it.
+
+    Lives on the call's greenlet and the event socket's reader; nothing here blocks but the write of a small file to
+    tmpfs.
+    """
+
+    def __init__(
+        self,
+        call: EslCall,
+        folder: Path,
+        seen_as: str,
+        post: Post,
+        clock: Callable[[], float],
+        mode: Literal["clips", "broadcast"] = "clips",
+    ) -> None:
+        self._call = call
+        self._folder = folder
+        self._seen_as = seen_as
+        self._post = post
+        self._clock = clock
+        self._mode = mode
+        self._outstanding: dict[str, _Outstanding] = {}
+        self._is_closed = False
+
+    def play(self, clip: Clip) -> None:
+        """Write the clip and queue its playback; exactly one Played will be posted for it."""
+        key = f"{clip.turn}-{clip.number}"
+        name = f"{key}.wav"
+        item = self._outstanding[key] = _Outstanding(clip, self._folder / name, key)
+        try:
+            write_clip(item.path, clip.audio)
+        except OSError as error:
+            self._failed(item, f"cannot write {item.path}: {error.strerror}")
+            return
+        argument = commands.Trusted(f"{{{TAG}={key}}}{self._seen_as}/{name}")
+        timeout = clip.audio.seconds * len(self._outstanding) + SLACK_SECONDS
+        if self._mode == "broadcast":
+            uuid = self._call.uuid or ""
+            self._call.request(
+                commands.api("uuid_broadcast", uuid, argument, "aleg"),
+                on_reply=lambda reply: self._failed(item, str(reply)) if isinstance(reply, LegError) else None,
+            )
+            self._call.link.deadlines.after(timeout, lambda: self._finish(item, 0.0))
+            return
+        self._call.execute(
+            "playback",
+            argument,
+            event_uuid=f"{self._call.uuid}:{key}",
+            lock=True,
+            timeout=timeout,
+            on_done=lambda result: self._done(item, result),
+        )
+
+    def clear(self) -> None:
+        """Silence now. What is not reported within a bounded wait was discarded by FreeSWITCH, unheard."""
+        waiting = list(self._outstanding.values())
+        if not waiting or self._is_closed:
+            return
+        stopped_at = self._clock()
+        self._call.request(
+            commands.api("uuid_break", self._call.uuid or "", "all"),
+            on_reply=lambda reply: (
+                self._post(CommandFailed("clear", str(reply))) if isinstance(reply, LegError) else None
+            ),
+        )
+        self._call.link.deadlines.after(BREAK_SECONDS, lambda: self._give_up(waiting, stopped_at))
+
+    def on_event(self, event: esl.Event) -> None:
+        """PLAYBACK_START and PLAYBACK_STOP of this call, in the reader."""
+        item = self._outstanding.get(event.headers.get(TAG, ""))
+        if item is None:
+            return
+        if event.name == "PLAYBACK_START":
+            item.began_at = self._clock()
+            self._post(PlaybackBegan(item.clip.turn, item.clip.number))
+        elif event.name == "PLAYBACK_STOP":
+            item.heard = heard_seconds(event, item.clip.audio)
+            if self._mode == "broadcast":
+                self._finish(item, item.heard)
+
+    def close(self) -> None:
+        """Remove every file. Clips still outstanding are reported as far as known."""
+        self._is_closed = True
+        for item in list(self._outstanding.values()):
+            self._finish(item, item.heard or 0.0)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _done(self, item: _Outstanding, result: esl.Event | LegError) -> None:
+        if isinstance(result, LegError):
+            if not self._is_closed and item.key in self._outstanding:
+                log.info("call %s clip %s: %s", self._call.uuid, item.key, result)
+            self._finish(item, item.heard or 0.0)
+            return
+        response = result.headers.get("Application-Response", "")
+        if item.began_at is None and item.heard is None and response != "FILE PLAYED":
+            self._failed(item, f"{response or 'no answer'}: {self._seen_as}/{item.path.name}")
+        elif item.heard is None:
+            self._finish(item, heard_seconds(result, item.clip.audio))
+        else:
+            self._finish(item, item.heard)
+
+    def _failed(self, item: _Outstanding, why: str) -> None:
+        if item.key in self._outstanding:
+            self._post(CommandFailed("play", why))
+            self._finish(item, 0.0)
+
+    def _finish(self, item: _Outstanding, heard: float) -> None:
+        if self._outstanding.get(item.key) is not item:
+            return
+        del self._outstanding[item.key]
+        item.path.unlink(missing_ok=True)
+        self._post(Played(item.clip.turn, item.clip.number, heard))
+
+    def _give_up(self, waiting: list[_Outstanding], stopped_at: float) -> None:
+        for item in waiting:
+            heard = item.heard
+            if heard is None:
+                heard = 0.0 if item.began_at is None else max(0.0, stopped_at - item.began_at)
+            self._finish(item, min(heard, item.clip.audio.seconds))
+
+
+def heard_seconds(event: esl.Event, sound: Sound) -> float:
+    """What was heard of a clip, from its PLAYBACK_STOP (capture 11)."""
+    if event.headers.get("Playback-Status", "done") != "break":
+        return sound.seconds
+    try:
+        samples = int(event.headers.get("variable_playback_last_offset_pos", "0"))
+    except ValueError:
+        return 0.0
+    return min(max(0, samples) / sound.rate, sound.seconds)
+
+
+def write_clip(path: Path, sound: Sound) -> None:
+    """Write aside and rename: FreeSWITCH never opens half a file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sound.rate)
+        out.writeframes(sound.pcm)
+    aside = path.with_suffix(".part")
+    aside.write_bytes(buffer.getvalue())
+    aside.replace(path)
+
+
+def clip_directory(configured: str) -> Path:
+    """The directory for all calls' clips: ``configured``, or one below the system's temporary one if that fails."""
+    for path in (Path(configured), Path(tempfile.gettempdir()) / "esl_agent"):
+        try:
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if os.access(path, os.W_OK):
+                return path
+        except OSError as error:
+            log.warning("clips: cannot use %s: %s", path, error.strerror)
+    raise LegError(f"clips: neither {configured} nor the temporary directory can be written")

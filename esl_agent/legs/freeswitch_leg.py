@@ -1,0 +1,146 @@
+"""One FreeSWITCH call as the rest of the program sees it: a CallLeg and its MediaStream.
+
+Commands that must work during a locked playback go through ``api`` (``uuid_kill``, ``uuid_break``): a ``sendmsg``
+would wait for the end of the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp
+from esl_agent.errors import LegError
+from esl_agent.legs.audio_fork import SUBCLASSES, AudioFork, ForkSettings
+from esl_agent.legs.audio_server import AudioServer
+from esl_agent.legs.base import Clip, Post
+from esl_agent.legs.clips import ClipPlayer
+from esl_agent.legs.esl_call import EslCall
+from esl_agent.wire import esl
+from esl_agent.wire import esl_commands as commands
+
+log = logging.getLogger(__name__)
+
+#: Beside ``myevents``: what it leaves out and we need.
+EVENTS = ("PLAYBACK_START", "PLAYBACK_STOP", "BACKGROUND_JOB")
+
+
+class FreeSwitchLeg:
+    """Signalling of one call on its event socket."""
+
+    def __init__(self, call: EslCall, post: Post) -> None:
+        data = call.session_data or {}
+        self.call = call
+        self.id = commands.safe_text(data.get("Unique-ID", ""), 64)
+        self.did = data.get("Caller-Destination-Number") or data.get("Channel-Destination-Number", "")
+        self.caller = data.get("Caller-Caller-ID-Number") or data.get("Channel-Caller-ID-Number", "")
+        self.caller_name = data.get("Caller-Caller-ID-Name", "")
+        self._post = post
+        self._was_answered = data.get("Answer-State") == "answered"
+        self._watchers: list[Callable[[esl.Event], None]] = []
+        call.on_event_hook = self._on_event
+        call.on_closed_hook = self._on_closed
+
+    def prepare(self, format: commands.Format, linger: int) -> None:
+        """Subscribe narrowly, and keep the socket after the hang-up. Returns at once."""
+        request = self.call.request
+        request(commands.linger(linger), on_reply=self._refused("linger"))
+        request(commands.my_events(format), on_reply=self._refused("myevents"))
+        request(commands.events(format, EVENTS, SUBCLASSES), on_reply=self._refused("event"))
+        # Outside text never reaches an execute argument unencoded; this closes the door a second time.
+        self.setvar("app_disable_expand_variables", "true")
+
+    def watch(self, watcher: Callable[[esl.Event], None]) -> None:
+        """Show every event of the call to ``watcher`` too, in the reader."""
+        self._watchers.append(watcher)
+
+    def answer(self) -> None:
+        if self._was_answered:
+            self._post(Answered())
+            return
+        self.call.execute("answer", on_done=self._answer_done)
+
+    def hang_up(self, cause: str) -> None:
+        self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=self._refused("hang_up"))
+
+    def show(self, values: Mapping[str, str]) -> None:
+        pairs = ";".join(f"{name}={commands.safe_text(value, 100).replace(';', ',')}" for name, value in values.items())
+        self.call.request(commands.api("uuid_setvar_multi", self.id, pairs))
+
+    def announce(self, subclass: str, facts: Mapping[str, str]) -> None:
+        self.call.request(commands.send_event(subclass, {"Unique-ID": self.id, **facts}))
+
+    def setvar(self, name: str, value: str) -> None:
+        """Set a channel variable before any later ``api`` command runs."""
+        self.call.request(commands.api("uuid_setvar", self.id, name, value))
+
+    def close(self) -> None:
+        self.call.exit()
+
+    def _answer_done(self, result: esl.Event | LegError) -> None:
+        if isinstance(result, LegError):
+            self._post(CommandFailed("answer", str(result)))
+
+    def _refused(self, what: str) -> Callable[[esl.Reply | LegError], None]:
+        def replied(reply: esl.Reply | LegError) -> None:
+            if isinstance(reply, LegError) and self.call.connected:
+                self._post(CommandFailed(what, str(reply)))
+
+        return replied
+
+    def _on_event(self, event: esl.Event) -> None:
+        if event.name == "DTMF":
+            self._post(DigitPressed(event.headers.get("DTMF-Digit", "")[:1]))
+        elif event.headers.get("Unique-ID", self.id) == self.id:
+            if event.name == "CHANNEL_ANSWER":
+                self._post(Answered())
+            elif event.name == "CHANNEL_HANGUP_COMPLETE":
+                self._post(HungUp(event.headers.get("Hangup-Cause", "")))
+        for watcher in self._watchers:
+            watcher(event)
+
+    def _on_closed(self, reason: str) -> None:
+        log.info("call %s: %s", self.id, reason)
+        self._post(HungUp(self.call.hangup_cause or "LEG_CLOSED"))
+
+
+class FreeSwitchMedia:
+    """The voice of one FreeSWITCH call: sound in through mod_audio_fork, clips out through playback."""
+
+    def __init__(
+        self,
+        leg: FreeSwitchLeg,
+        server: AudioServer,
+        fork: ForkSettings,
+        folder: Path,
+        seen_as: str,
+        post: Post,
+        playback: Literal["clips", "broadcast"] = "clips",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rate = fork.rate
+        self._fork = AudioFork(leg.call, server, fork, post, clock)
+        self._clips = ClipPlayer(leg.call, folder, seen_as, post, clock, playback)
+        leg.watch(self._on_event)
+
+    def start(self) -> None:
+        self._fork.start()
+
+    def play(self, clip: Clip) -> None:
+        self._clips.play(clip)
+
+    def clear(self) -> None:
+        self._clips.clear()
+
+    def close(self) -> None:
+        self._fork.close()
+        self._clips.close()
+
+    def _on_event(self, event: esl.Event) -> None:
+        if event.name in ("PLAYBACK_START", "PLAYBACK_STOP"):
+            self._clips.on_event(event)
+        elif event.name == "CUSTOM":
+            self._fork.on_event(event)

@@ -1,0 +1,70 @@
+"""A configuration with its engines made: what the server answers calls with. A reload makes another one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import gevent
+
+from esl_agent.config import Config, DidConfig
+from esl_agent.errors import ConfigError, ProviderError
+from esl_agent.providers import registry
+from esl_agent.providers.base import Engines
+from esl_agent.speech_cache import SpeechCache
+from esl_agent.workers import speak
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Every DID with who serves it. Never changes; calls keep the one they began with."""
+
+    config: Config
+    engines: dict[str, Engines]
+
+    def find(self, number: str) -> tuple[DidConfig, Engines] | None:
+        """Who answers ``number`` (outside text), or None."""
+        did = self.config.find(number)
+        return None if did is None else (did, self.engines[did.key])
+
+
+def make_lineup(config: Config) -> Lineup:
+    """Make every DID's engines. Raises ConfigError with every engine that cannot be made, file by file."""
+    engines: dict[str, Engines] = {}
+    problems: list[str] = []
+    for did in config.dids:
+        try:
+            engines[did.key] = make_engines(did)
+        except ConfigError as error:
+            problems.extend(f"{did.file}: {problem}" for problem in error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return Lineup(config, engines)
+
+
+def make_engines(did: DidConfig) -> Engines:
+    """The engines of one DID. Raises ConfigError."""
+    specs = did.engines
+    made = [
+        registry.make(spec.stage, spec.name, spec.options, did.context) for spec in (specs.stt, specs.llm, specs.tts)
+    ]
+    return Engines(*made)
+
+
+def warm(lineup: Lineup, cache: SpeechCache) -> None:
+    """Start what is slow to start, and speak every fixed phrase into the cache. Failures are logged: calls go on."""
+    for engines in lineup.engines.values():
+        for engine in (engines.stt, engines.llm, engines.tts):
+            if start := getattr(engine, "warm", None):
+                start()
+    for did in lineup.config.dids:
+        engines = lineup.engines[did.key]
+        for text in did.cascade.phrases.clauses():
+            if cache.get(engines.tts.voice, text) is None:
+                try:
+                    cache.put(engines.tts.voice, text, speak(engines, text))
+                except ProviderError as error:
+                    log.warning("%s: cannot prepare a phrase: %s", did.name, error)
+            gevent.sleep(0)

@@ -1,0 +1,208 @@
+"""Builds everything from the configuration; listens, admits, reloads, drains."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_agent import config as configuration
+from esl_agent.call import Call
+from esl_agent.config import Config, DidConfig
+from esl_agent.dialogue.cascade import Cascade
+from esl_agent.errors import ConfigError, LegError
+from esl_agent.hub_lag import HubLag
+from esl_agent.journal import Journal, Note, Private
+from esl_agent.legs.audio_fork import ForkSettings
+from esl_agent.legs.audio_server import AudioServer
+from esl_agent.legs.clips import clip_directory
+from esl_agent.legs.freeswitch import Listener, Session
+from esl_agent.legs.freeswitch_leg import FreeSwitchLeg, FreeSwitchMedia
+from esl_agent.lineup import Lineup, make_lineup, warm
+from esl_agent.mailbox import Mailbox
+from esl_agent.providers.base import Engines
+from esl_agent.speech_cache import SpeechCache
+from esl_agent.wire import esl_commands as commands
+from esl_agent.workers import Workers
+
+log = logging.getLogger(__name__)
+
+#: A refused call has this long to report its hang-up.
+REFUSAL_SECONDS = 3.0
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Server:
+    """The service. ``watch(call_id, note)`` sees every note of every call as it is made (the demo prints them)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Config,
+        *,
+        lineup: Lineup | None = None,
+        watch: Callable[[str, Note], None] | None = None,
+    ) -> None:
+        service = config.service
+        self._directory = directory
+        self._service = service
+        self._watch = watch
+        self.lineup = lineup or make_lineup(config)
+        self.cache = SpeechCache()
+        self.hub_lag = HubLag()
+        self.calls: dict[str, Call] = {}
+        self._clips = clip_directory(service.clips.directory)
+        self._audio = AudioServer(
+            service.audio.address, service.audio.max_message_bytes, service.audio.max_seconds_per_second
+        )
+        host, port = service.freeswitch.address
+        self.listener = Listener(
+            host,
+            port,
+            self.answer,
+            service.freeswitch.max_calls,
+            allow=service.freeswitch.allow,
+            refusal_cause=service.freeswitch.busy_cause,
+            handshake_timeout=service.freeswitch.handshake_timeout,
+        )
+        self._stopped = Flag()
+
+    def start(self) -> None:
+        """Listen. Fixed phrases are spoken into the cache meanwhile. Raises LegError or OSError if a port is taken."""
+        self._audio.start()
+        self.listener.start()
+        self.hub_lag.start()
+        gevent.spawn(warm, self.lineup, self.cache)
+        log.info("ready: calls at %s, sound at %s", self._service.freeswitch.listen, self._service.audio.listen)
+
+    def run(self) -> None:
+        """``start``, then serve until SIGTERM or SIGINT (drain and stop); SIGHUP reloads."""
+        gevent.signal_handler(signal.SIGTERM, self._spawn_drain)
+        gevent.signal_handler(signal.SIGINT, self._spawn_drain)
+        gevent.signal_handler(signal.SIGHUP, lambda: gevent.spawn(self.reload))
+        self.start()
+        self._stopped.wait()
+
+    def reload(self) -> bool:
+        """Read the configuration again for calls to come. A bad one is refused, logged, and the old one stays."""
+        try:
+            lineup = make_lineup(configuration.load(self._directory))
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("reload refused: %s", problem)
+            return False
+        if lineup.config.service != self._service:
+            log.warning("reload: agent.yaml changed; addresses, limits and log settings need a restart")
+        self.lineup = lineup
+        gevent.spawn(warm, lineup, self.cache)
+        log.info("reloaded: %d DIDs", len(lineup.config.dids))
+        return True
+
+    def drain(self) -> None:
+        """Take no more calls, let running ones finish, bid goodbye to those that do not, then stop."""
+        seconds = self._service.freeswitch.drain
+        log.info("draining: %d calls, at most %g s", len(self.calls), seconds)
+        self.listener.is_draining = True
+        polite = gevent.spawn_later(seconds / 2, self._end_all)
+        self.listener.drain(seconds)
+        polite.kill(block=False)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop listening now. Idempotent."""
+        self.listener.stop()
+        self._audio.stop()
+        self.hub_lag.stop()
+        self._stopped.set()
+
+    def _spawn_drain(self) -> None:
+        if self.listener.is_draining:
+            log.warning("stopping at once")
+            self.stop()
+        else:
+            gevent.spawn(self.drain)
+
+    def _end_all(self) -> None:
+        for call in list(self.calls.values()):
+            call.end("the service stops")
+
+    def answer(self, session: Session) -> None:
+        """One admitted call, from its first event to its last, in its own greenlet."""
+        began = time.monotonic()
+        mailbox = Mailbox()
+        leg = FreeSwitchLeg(session, mailbox.post)
+        journal = Journal(leg.id, began, show_private=self._service.log.private, watch=self._watch)
+        journal.note("call", began, did=Private(leg.did), caller=Private(leg.caller), name=Private(leg.caller_name))
+        if not session.has_full_control or (session.session_data or {}).get("Socket-Mode") != "async":
+            log.error(
+                "call=%s the dialplan's socket line lacks 'async full': socket %s async full", leg.id, "host:port"
+            )
+            self._refuse(session, commands.hang_up("NORMAL_TEMPORARY_FAILURE"))
+            return
+        leg.prepare(self._service.freeswitch.events, self._service.freeswitch.linger)
+        found = self.lineup.find(leg.did)
+        if found is None:
+            log.error("call=%s nobody answers this number: no DID file matches it and none is the default", leg.id)
+            self._refuse(session, commands.api("uuid_kill", leg.id, "UNALLOCATED_NUMBER"))
+            return
+        call = self._build(leg, mailbox, journal, *found)
+        self.calls[leg.id] = call
+        try:
+            call.run()
+        finally:
+            self.calls.pop(leg.id, None)
+            self._write_record(journal)
+
+    def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
+        audio, media = self._service.audio, did.media
+        folder = self._clips / (_NOT_A_NAME.sub("_", leg.id) or "call")
+        folder.mkdir(mode=0o755, exist_ok=True)
+        shared = self._service.clips.shared_path
+        fork = ForkSettings(
+            f"ws://{audio.advertised}", media.rate, audio.connect_timeout, audio.reconnects, media.audio_fork
+        )
+        stream = FreeSwitchMedia(
+            leg,
+            self._audio,
+            fork,
+            folder,
+            f"{shared or self._clips}/{folder.name}",
+            mailbox.post,
+            media.playback,
+        )
+        workers = Workers(engines, self.cache, media.rate, mailbox.post, leg.id)
+        dialogue = Cascade(did.cascade, time.monotonic())
+        return Call(leg, stream, dialogue, workers, mailbox, journal)
+
+    def _refuse(self, session: Session, command: bytes) -> None:
+        """End a call we will not take, without leaving it parked: closing right away would (captures 23, 24)."""
+        try:
+            session.request(command).get()
+            session.wait_over(REFUSAL_SECONDS)
+        except LegError as error:
+            log.warning("call=%s could not be refused: %s", session.uuid, error)
+
+    def _write_record(self, journal: Journal) -> None:
+        directory = self._service.records.directory
+        if not directory:
+            return
+        path = Path(directory) / f"{_NOT_A_NAME.sub('_', journal.call_id)}.json"
+        try:
+            gevent.get_hub().threadpool.apply(_write_json, (path, journal.record()))
+        except OSError as error:
+            log.error("call=%s cannot write its record %s: %s", journal.call_id, path, error.strerror)
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    aside.replace(path)
