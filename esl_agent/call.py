@@ -12,7 +12,8 @@ from typing import Any
 
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
-from esl_agent.dialogue.cascade import Cascade, Phase
+from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.phase import Phase
 from esl_agent.journal import Journal, Private
 from esl_agent.legs.base import CallLeg, Clip, MediaStream
 from esl_agent.mailbox import Mailbox
@@ -54,6 +55,7 @@ class Call:
         self._clock = clock
         self._ends_by: float | None = None
         self._is_over = False
+        self._now = clock()
         self._perform: dict[type, Callable[[Any], None]] = {
             act.SendAudio: lambda a: workers.send_audio(a.utterance, a.pcm),
             act.OpenUtterance: lambda a: workers.open_utterance(a.utterance),
@@ -91,6 +93,7 @@ class Call:
         return self.dialogue.next_deadline if self._ends_by is None else self._ends_by
 
     def _handle(self, event: ev.Event, now: float) -> None:
+        self._now = now
         if type(event) is not ev.Audio:
             self._before(event, now)
         phase = self.dialogue.phase
@@ -170,7 +173,7 @@ class Call:
         }
         self.journal.note(
             "turn",
-            self._clock(),
+            self._now,
             turn=turn.turn,
             kind=turn.kind,
             interrupted=turn.interrupted,

@@ -16,8 +16,6 @@ Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``nex
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import Protocol
 
 from esl_agent.audio.vad import VadSettings, VoiceDetector
 from esl_agent.dialogue import events as ev
@@ -35,36 +33,16 @@ from esl_agent.dialogue.actions import (
     SendAudio,
     StopPlayback,
 )
-from esl_agent.dialogue.endpointing import Change, Endpointer
+from esl_agent.dialogue.ear import Detector, Ear
+from esl_agent.dialogue.endpointing import Change
+from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.transcript import Transcript
-from esl_agent.dialogue.turn import Kind, Turn
+from esl_agent.dialogue.turn import Kind, Settling, Turn
 from esl_agent.dialogue.utterances import Utterances
 
 #: How often in a row the agent asks a caller to repeat before it waits in silence.
 MAX_REPEATS = 2
-#: How long an interrupted turn waits for its clips' reports before it is measured without them.
-SETTLE = 2.0
-#: In an utterance, this long past endpointing.silence without any frame ends it: the caller's sound stopped.
-FRAMES_GONE = 1.0
-
-
-class Phase(Enum):
-    """Whose turn it is. There are no flags beside it."""
-
-    WAITING = "waiting"
-    LISTENING = "listening"
-    HEARING = "hearing"
-    THINKING = "thinking"
-    SPEAKING = "speaking"
-    CLOSING = "closing"
-    OVER = "over"
-
-
-class Detector(Protocol):
-    """Decides whether a 20 ms frame is voiced."""
-
-    def is_voiced(self, frame: bytes) -> bool: ...
 
 
 class Cascade:
@@ -81,15 +59,12 @@ class Cascade:
         self._settings = settings
         self._limits = settings.limits
         self._phrases = settings.phrases
-        self._ear = Endpointer(settings.endpointing, settings.barge_in)
-        self._make_detector = make_detector
-        self._detector: Detector | None = None
+        self._ear = Ear(settings, make_detector)
         self._utterances = Utterances()
         self._turn: Turn | None = None
         self._turns = 0
-        self._settling: dict[int, tuple[Turn, float]] = {}
+        self._settling = Settling()
         self._since = now
-        self._last_frame = now
         self._call_ends = now + self._limits.answer
         self._media_due: float | None = None
         self._closing_ends = 0.0
@@ -109,9 +84,7 @@ class Cascade:
             due = min(due, self._call_ends)
             if self._media_due is not None and self.phase is not Phase.WAITING:
                 due = min(due, self._media_due)
-        for _, settled_by in self._settling.values():
-            due = min(due, settled_by)
-        return due
+        return min(due, self._settling.due)
 
     @property
     def turn_number(self) -> int:
@@ -164,9 +137,8 @@ class Cascade:
             case ev.Answered():
                 self._on_answered(now, out)
             case ev.MediaStarted():
-                self._detector = self._make_detector(self._settings.vad, event.rate)
+                self._ear.open(event.rate, now)
                 self._media_due = None
-                self._last_frame = now
             case ev.MediaLost():
                 if self._media_due is None or event.final:
                     self._media_due = now if event.final else now + self._limits.media
@@ -187,7 +159,7 @@ class Cascade:
         if self.phase is not Phase.WAITING:
             return
         self._call_ends = now + self._limits.call
-        if self._detector is None:
+        if not self._ear.is_open:
             self._media_due = now + self._limits.media
         if self._phrases.greeting:
             self._say(Kind.GREETING, self._phrases.greeting, now, out)
@@ -195,11 +167,9 @@ class Cascade:
             self._enter(Phase.LISTENING, now)
 
     def _on_audio(self, pcm: bytes, now: float, out: list[Action]) -> None:
-        if self._detector is None or self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
+        if self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
             return
-        self._last_frame = now
-        voiced = self._detector.is_voiced(pcm)
-        change = self._ear.feed(pcm, voiced, now, over_agent=self.phase is Phase.SPEAKING)
+        change = self._ear.hear(pcm, now, over_agent=self.phase is Phase.SPEAKING)
         if (current := self._utterances.open_number) is not None:
             out.append(SendAudio(current, pcm))
             if change is Change.ENDED:
@@ -209,11 +179,8 @@ class Cascade:
 
     def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
         self.transcript.heard(event.turn, event.clip, event.heard)
-        if event.turn in self._settling:
-            turn, _ = self._settling[event.turn]
-            turn.played(event.clip, event.heard, now)
-            if not turn.outstanding():
-                self._measure(self._settling.pop(event.turn)[0], out, interrupted=True)
+        if settled := self._settling.played(event.turn, event.clip, event.heard, now):
+            self._measure(settled, out, interrupted=True)
         elif (current := self._current(event.turn)) and current.played(event.clip, event.heard, now):
             self._advance(current, now, out)
 
@@ -351,7 +318,7 @@ class Cascade:
             return
         if stop:
             out.append(StopPlayback())
-        self._settling[turn.number] = (turn, now + SETTLE)
+        self._settling.add(turn, now)
 
     # Things go wrong
 
@@ -437,35 +404,18 @@ class Cascade:
                 return self._call_ends
         due = [self._since + limits.call]
         if self._utterances.opened_at is not None:
-            due.append(self._utterance_deadline(self._utterances.opened_at))
+            due.append(self._ear.utterance_ends_by(self._utterances.opened_at))
         if (closed_at := self._utterances.oldest_closed_at()) is not None:
             due.append(closed_at + limits.stt)
         if (turn := self._turn) is not None:
-            due.append(self._turn_deadline(turn))
-        return min(due)
-
-    def _utterance_deadline(self, opened_at: float) -> float:
-        settings = self._settings.endpointing
-        return min(opened_at + settings.max_utterance, self._last_frame + settings.silence + FRAMES_GONE)
-
-    def _turn_deadline(self, turn: Turn) -> float:
-        limits = self._limits
-        due = [self._since + limits.call]
-        if not turn.text_ended:
-            due.append(turn.progressed_at + limits.llm)
-        if (asked_at := turn.synthesis_asked_at()) is not None:
-            due.append(asked_at + limits.tts)
-        if (ends_by := turn.playback_ends_by(limits.playback)) is not None:
-            due.append(ends_by)
+            due.append(turn.deadline(limits, self._since))
         return min(due)
 
     def _overdue(self, now: float, out: list[Action]) -> None:
         """Something took too long. Each case moves its own deadline, so this never spins."""
         limits = self._limits
-        for number, (turn, settled_by) in list(self._settling.items()):
-            if now >= settled_by:
-                del self._settling[number]
-                self._measure(turn, out, interrupted=True)
+        for turn in self._settling.take(now):
+            self._measure(turn, out, interrupted=True)
         if self.phase is Phase.WAITING:
             if now >= self._call_ends:
                 self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
@@ -479,11 +429,11 @@ class Cascade:
         elif self.phase is Phase.LISTENING:
             if now >= self._since + self._settings.silence.prompt_after:
                 self._break_silence(now, out)
-        elif (opened_at := self._utterances.opened_at) is not None and now >= self._utterance_deadline(opened_at):
+        elif (opened_at := self._utterances.opened_at) is not None and now >= self._ear.utterance_ends_by(opened_at):
             self._close_utterance(now, out)
         elif (late := self._utterances.overdue(now, limits.stt)) is not None:
             self._stt_failed(late, True, now, out)
-        elif (current := self._turn) is not None and now >= self._turn_deadline(current):
+        elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
             self._turn_overdue(current, now, out)
 
     def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
@@ -519,6 +469,5 @@ class Cascade:
         out.append(Measured(turn.number, turn.kind.value, dict(turn.steps), heard, interrupted))
 
     def _settle_all(self, out: list[Action]) -> None:
-        for turn, _ in self._settling.values():
+        for turn in self._settling.take():
             self._measure(turn, out, interrupted=True)
-        self._settling.clear()

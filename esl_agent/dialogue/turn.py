@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.actions import Action, Play, Synthesise
 from esl_agent.dialogue.clauses import ClauseCutter
+from esl_agent.dialogue.settings import LimitSettings
 
 #: Clips queued with the leg at once: one that sounds and one behind it, so that there is no gap.
 MAX_OUTSTANDING = 2
+#: How long an interrupted turn waits for its clips' reports before it is measured without them.
+SETTLE = 2.0
 #: Clips synthesised but not yet with the leg.
 MAX_AHEAD = 1
 
@@ -145,6 +149,17 @@ class Turn:
     def oldest_playing(self) -> int:
         return next(n for n, clip in enumerate(self.clips) if clip.played_at is not None and clip.done_at is None)
 
+    def deadline(self, limits: LimitSettings, since: float) -> float:
+        """When something of this turn is overdue: the model's next words, a clause's sound, a clip's end."""
+        due = [since + limits.call]
+        if not self.text_ended:
+            due.append(self.progressed_at + limits.llm)
+        if (asked_at := self.synthesis_asked_at()) is not None:
+            due.append(asked_at + limits.tts)
+        if (ends_by := self.playback_ends_by(limits.playback)) is not None:
+            due.append(ends_by)
+        return min(due)
+
     @property
     def is_finished(self) -> bool:
         """All text came, and every clip was heard."""
@@ -152,3 +167,31 @@ class Turn:
 
     def _clip(self, number: int) -> _ClipState | None:
         return self.clips[number] if 0 <= number < len(self.clips) else None
+
+
+class Settling:
+    """Interrupted turns whose clips have not all been reported yet. Each waits ``SETTLE`` seconds at most."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, tuple[Turn, float]] = {}
+
+    @property
+    def due(self) -> float:
+        """When the first of them has waited long enough; infinity if there is none."""
+        return min((by for _, by in self._turns.values()), default=math.inf)
+
+    def add(self, turn: Turn, now: float) -> None:
+        self._turns[turn.number] = (turn, now + SETTLE)
+
+    def played(self, number: int, clip: int, heard: float, now: float) -> Turn | None:
+        """Account for a clip's report; the turn, if that was the last one it waited for."""
+        if number not in self._turns:
+            return None
+        turn, _ = self._turns[number]
+        turn.played(clip, heard, now)
+        return None if turn.outstanding() else self._turns.pop(number)[0]
+
+    def take(self, now: float = math.inf) -> list[Turn]:
+        """Give up the turns that have waited long enough by ``now``."""
+        late = [number for number, (_, by) in self._turns.items() if now >= by]
+        return [self._turns.pop(number)[0] for number in late]

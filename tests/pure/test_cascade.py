@@ -9,7 +9,7 @@ import pytest
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message
-from esl_agent.dialogue.cascade import Phase
+from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, LimitSettings, Phrases
 from tests.pure.world import QUIET, VOICED, World, sound
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
-from esl_agent.dialogue.cascade import Phase
+from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, LimitSettings, Phrases
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
-from esl_agent.dialogue.cascade import Cascade, Phase
+from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 
 RATE = 8000

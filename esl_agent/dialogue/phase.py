@@ -1,0 +1,17 @@
+"""Whose turn it is."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """Whose turn it is. There are no flags beside it."""
+
+    WAITING = "waiting"
+    LISTENING = "listening"
+    HEARING = "hearing"
+    THINKING = "thinking"
+    SPEAKING = "speaking"
+    CLOSING = "closing"
+    OVER = "over"
