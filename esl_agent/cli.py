@@ -62,6 +62,7 @@ def set_up_logging(level: str, format: str) -> None:
         _JsonLines() if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("websockets").setLevel(logging.WARNING)
 
 
 class _JsonLines(logging.Formatter):

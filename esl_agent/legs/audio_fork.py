@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: mod_audio_fork sends 50 frames a second, also of silence. None for this long means the sound is gone.
 STALL_SECONDS = 3.0
-#: Between a failed start and the next.
+#: Between a failed start, or a broken WebSocket, and the next start.
 RETRY_SECONDS = 0.2
 
 SUBCLASSES = ("mod_audio_fork::connect", "mod_audio_fork::connect_failed", "mod_audio_fork::disconnect")
@@ -155,7 +155,13 @@ class AudioFork:
         self._again(reason)
 
     def _again(self, reason: str) -> None:
+        """After a moment: a hang-up closes the WebSocket too, and is known by then."""
+        self._call.link.deadlines.after(RETRY_SECONDS, lambda: self._retry(reason))
+
+    def _retry(self, reason: str) -> None:
+        if self._is_closed or self._call.hangup_cause:
+            return
         is_final = self._attempt > self._settings.reconnects
         self._post(MediaLost(reason, final=is_final))
         if not is_final:
-            self._call.link.deadlines.after(RETRY_SECONDS, self.start)
+            self.start()
