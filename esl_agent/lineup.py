@@ -35,6 +35,12 @@ def make_lineup(config: Config) -> Lineup:
     engines: dict[str, Engines] = {}
     problems: list[str] = []
     for did in config.dids:
+        media, s1 = did.media, config.service.audio.s1_listener
+        if media.audio_fork == "external" and not (s1.enabled and media.rate == 16000):
+            problems.append(
+                f"{did.file}: media.audio_fork: external needs audio.s1_listener.enabled: true in agent.yaml and "
+                f"media.rate: 16000, got enabled: {s1.enabled}, rate: {media.rate}"
+            )
         try:
             engines[did.key] = make_engines(did)
         except ConfigError as error:

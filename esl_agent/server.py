@@ -26,6 +26,7 @@ from esl_agent.legs.audio_server import AudioServer
 from esl_agent.legs.clips import clip_directory
 from esl_agent.legs.freeswitch import Listener, Session
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg, FreeSwitchMedia
+from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.lineup import Lineup, make_lineup, warm
 from esl_agent.mailbox import Mailbox
 from esl_agent.providers.base import Engines
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 #: A refused call has this long to report its hang-up.
 REFUSAL_SECONDS = 3.0
+#: The S1 contract's sound.
+S1_RATE = 16000
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -63,6 +66,14 @@ class Server:
         self._audio = AudioServer(
             service.audio.address, service.audio.max_message_bytes, service.audio.max_seconds_per_second
         )
+        s1 = service.audio.s1_listener
+        self._s1 = (
+            S1Listener(
+                (s1.host, s1.port), S1_RATE, service.audio.max_message_bytes, service.audio.max_seconds_per_second
+            )
+            if s1.enabled
+            else None
+        )
         host, port = service.freeswitch.address
         self.listener = Listener(
             host,
@@ -78,6 +89,8 @@ class Server:
     def start(self) -> None:
         """Listen. Fixed phrases are spoken into the cache meanwhile. Raises LegError or OSError if a port is taken."""
         self._audio.start()
+        if self._s1 is not None:
+            self._s1.start()
         self.listener.start()
         self.hub_lag.start()
         gevent.spawn(warm, self.lineup, self.cache)
@@ -120,6 +133,8 @@ class Server:
         """Stop listening now. Idempotent."""
         self.listener.stop()
         self._audio.stop()
+        if self._s1 is not None:
+            self._s1.stop()
         self.hub_lag.stop()
         self._stopped.set()
 
@@ -177,6 +192,7 @@ class Server:
             f"{shared or self._clips}/{folder.name}",
             mailbox.post,
             media.playback,
+            self._s1,
         )
         workers = Workers(engines, self.cache, media.rate, mailbox.post, leg.id)
         dialogue = Cascade(did.cascade, time.monotonic())

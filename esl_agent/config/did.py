@@ -55,8 +55,10 @@ class MediaSettings:
     """How sound travels between FreeSWITCH and us."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    audio_fork: Literal["api", "execute"] = setting(
-        "api", "How mod_audio_fork is started: the API command uuid_audio_fork, or a module that has it as application."
+    audio_fork: Literal["api", "execute", "external"] = setting(
+        "api",
+        "How mod_audio_fork is started: the API command uuid_audio_fork; the dialplan application audio_fork of builds "
+        "that have one; or external: the dialplan starts it towards audio.s1_listener, with rate 16000.",
     )
     playback: Literal["clips", "broadcast"] = setting(
         "clips", "How the agent is heard: the playback application (about 0.1 s sooner), or uuid_broadcast."

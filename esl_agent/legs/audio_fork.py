@@ -17,6 +17,7 @@ from esl_agent.errors import LegError
 from esl_agent.legs.audio_server import AudioServer, Connection, Listener
 from esl_agent.legs.base import Post
 from esl_agent.legs.esl_call import EslCall
+from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.wire import esl
 from esl_agent.wire import esl_commands as commands
 
@@ -32,23 +33,33 @@ SUBCLASSES = ("mod_audio_fork::connect", "mod_audio_fork::connect_failed", "mod_
 
 @dataclass(frozen=True, slots=True)
 class ForkSettings:
-    """How to ask for the sound: ``url`` without path, ``rate`` 8000 or 16000, ``start_by`` api or execute."""
+    """How to ask for the sound: ``url`` without path, ``rate`` 8000 or 16000.
+
+    ``start_by``: the ``api`` command, the ``execute`` of a dialplan application, or ``external``: not by us.
+    """
 
     url: str
     rate: int
     connect_timeout: float
     reconnects: int
-    start_by: Literal["api", "execute"] = "api"
+    start_by: Literal["api", "execute", "external"] = "api"
 
 
 class AudioFork:
     """The fork of one call. Runs on the hub, the reader and the call's greenlet; never blocks."""
 
     def __init__(
-        self, call: EslCall, server: AudioServer, settings: ForkSettings, post: Post, clock: Callable[[], float]
+        self,
+        call: EslCall,
+        server: AudioServer,
+        settings: ForkSettings,
+        post: Post,
+        clock: Callable[[], float],
+        s1: S1Listener | None = None,
     ) -> None:
         self._call = call
         self._server = server
+        self._s1 = s1
         self._settings = settings
         self._post = post
         self._clock = clock
@@ -66,13 +77,16 @@ class AudioFork:
             return
         self._attempt += 1
         attempt = self._attempt
-        self._path = self._server.expect(
-            Listener(self._settings.rate, self._on_open, self._on_frame, self._on_text, self._on_closed)
-        )
-        if self._attached:
-            self._fork("stop")
-        self._attached = True
-        self._fork("start", commands.Trusted(self._settings.url + self._path), "mono", str(self._settings.rate))
+        listener = Listener(self._settings.rate, self._on_open, self._on_frame, self._on_text, self._on_closed)
+        if self._settings.start_by == "external" and self._s1 is not None:
+            self._path = ""
+            self._s1.expect_call(self._call.uuid or "", listener)
+        else:
+            self._path = self._server.expect(listener)
+            if self._attached:
+                self._fork("stop")
+            self._attached = True
+            self._fork("start", commands.Trusted(self._settings.url + self._path), "mono", str(self._settings.rate))
         self._call.link.deadlines.after(
             self._settings.connect_timeout,
             lambda: self._failed(attempt, f"no WebSocket came within {self._settings.connect_timeout:g} s"),
@@ -88,11 +102,17 @@ class AudioFork:
     def close(self) -> None:
         """Stop listening. The fork itself ends with the channel. Idempotent."""
         self._is_closed = True
-        if self._path is not None:
-            self._server.forget(self._path)
+        self._forget()
         if self._connection is not None:
             self._connection.close("the call is over")
             self._connection = None
+
+    def _forget(self) -> None:
+        if self._path is not None:
+            self._server.forget(self._path)
+            self._path = None
+        if self._s1 is not None:
+            self._s1.forget_call(self._call.uuid or "")
 
     def _fork(self, *words: str) -> None:
         if self._settings.start_by == "execute":
@@ -150,8 +170,7 @@ class AudioFork:
         """A start came to nothing; late news of earlier attempts are ignored."""
         if attempt != self._attempt or self._path is None or self._is_closed:
             return
-        self._server.forget(self._path)
-        self._path = None
+        self._forget()
         self._again(reason)
 
     def _again(self, reason: str) -> None:

@@ -19,6 +19,7 @@ from esl_agent.legs.audio_server import AudioServer
 from esl_agent.legs.base import Clip, Post
 from esl_agent.legs.clips import ClipPlayer
 from esl_agent.legs.esl_call import EslCall
+from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.wire import esl
 from esl_agent.wire import esl_commands as commands
 
@@ -119,10 +120,11 @@ class FreeSwitchMedia:
         seen_as: str,
         post: Post,
         playback: Literal["clips", "broadcast"] = "clips",
+        s1: S1Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rate = fork.rate
-        self._fork = AudioFork(leg.call, server, fork, post, clock)
+        self._fork = AudioFork(leg.call, server, fork, post, clock, s1)
         self._clips = ClipPlayer(leg.call, folder, seen_as, post, clock, playback)
         leg.watch(self._on_event)
 
