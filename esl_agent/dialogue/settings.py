@@ -50,7 +50,7 @@ class EndpointingSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     silence: float = setting(0.7, "Seconds without voice that end an utterance.", ge=0.1, le=5.0)
-    onset: float = setting(0.06, "Seconds of voice, within the last 0.2 s, that begin an utterance.", ge=0.02, le=0.2)
+    onset: float = setting(0.1, "Seconds of voice, within the last 0.2 s, that begin an utterance.", ge=0.02, le=0.2)
     pre_roll: float = setting(0.3, "Seconds before the onset that the recogniser gets too.", ge=0.0, le=2.0)
     max_utterance: float = setting(30.0, "Seconds after which an utterance is ended by force.", ge=1.0, le=300.0)
 
