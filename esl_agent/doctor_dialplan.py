@@ -2,7 +2,8 @@
 
 Follows mod_dialplan_xml.c ``parse_exten`` as far as the number decides: extensions in order, conditions with ``break``,
 ``regex`` and nesting, anti-actions, ``continue`` and ``transfer``. What depends on anything else (the time, a variable,
-the caller) is taken as false, but for a condition around a ``socket`` line, which is taken as true; ``Route`` tells both.
+the caller) is taken as false, but for a condition around a ``socket`` line, which is taken as true; ``Route`` tells
+both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_TRANSFERS = 8
 #: The port of a ``socket`` line that names none (mod_event_socket.c ``socket_function``).
 DEFAULT_PORT = 8084
 
-_TIMES = frozenset("year yday mon mday week mweek wday hour minute minute-of-day time-of-day date-time dst".split())
+_TIMES = ("year", "yday", "mon", "mday", "week", "mweek", "wday", "hour", "minute", "minute-of-day", "time-of-day")
 _NUMBER = ("destination_number", "${destination_number}")
 _TRUE = ("true", "yes", "on", "enabled", "active", "allow", "1")
 
@@ -161,8 +162,8 @@ class _Walk:
         return combine([holds for holds, _ in results]), groups
 
     def _test(self, test: ElementTree.Element) -> tuple[bool, tuple[str, ...]]:
-        if times := _TIMES & test.keys():
-            return self._guess(min(times))
+        if times := [name for name in (*_TIMES, "date-time") if name in test.attrib]:
+            return self._guess(times[0])
         name = test.get("field")
         if name is None:
             return True, ()
@@ -179,7 +180,9 @@ class _Walk:
             found = re.search(expression, self._number, flags)
         except re.error:  # PCRE knows more than Python
             return self._guess(f"{name} {expression}")
-        return found is not None, () if found is None else (found[0], *(group or "" for group in found.groups()))
+        if found is None or "(" not in expression:
+            return found is not None, ()
+        return True, (found[0], *(group or "" for group in found.groups()))
 
     def _guess(self, name: str) -> tuple[bool, tuple[str, ...]]:
         self.unknowns.append(f"{name} of {self.name}")

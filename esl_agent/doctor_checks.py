@@ -1,0 +1,180 @@
+"""What the doctor looks at, one generator of findings for each. Each asks FreeSWITCH and changes nothing there.
+
+Every fact was seen on a running FreeSWITCH 1.11; nothing is reported as fine that was not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from esl_agent.config import Config
+from esl_agent.errors import CommandRefused, LegError
+from esl_agent.inbound import EventSocket
+
+#: What calls need, and what each is for. mod_event_socket is there if we got this far.
+NEEDED = {
+    "mod_commands": "uuid_break, uuid_kill and uuid_setvar",
+    "mod_dptools": "answer and playback",
+    "mod_dialplan_xml": "the dialplan in XML",
+    "mod_sndfile": "the agent's clips, which are WAV files",
+    "mod_audio_fork": "the caller's sound",
+}
+#: What a usual set-up has, and what is missing without it.
+WANTED = {
+    "mod_sofia": "SIP calls",
+    "mod_tone_stream": "the tones a caller hears when no agent is there",
+}
+#: Codecs that bring more than telephone sound: names as ``show codec`` prints them hold one of these.
+WIDEBAND = ("G.722", "G722", "OPUS", "Opus", "AMR-WB", "SILK")
+#: Channels asked for their variables at most.
+MAX_CHANNELS = 500
+#: Channels named in the report at most.
+MAX_SHOWN = 10
+#: A channel that is in `socket` this long without a state is attended by nobody: the agent sets one with the answer.
+UNATTENDED_SECONDS = 10.0
+UNSET = "_undef_"
+
+
+class Mark(Enum):
+    """How a finding counts. What was not looked at is never ``OK``."""
+
+    OK = "ok"
+    WARN = "WARN"
+    FAIL = "FAIL"
+    UNCHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: what was looked at, what was seen, and for a problem what to do."""
+
+    mark: Mark
+    subject: str
+    seen: str
+    cure: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def version(fs: EventSocket, config: Config) -> Findings:
+    """Which FreeSWITCH, and whether it takes as many sessions as we take calls."""
+    yield Finding(Mark.OK, "FreeSWITCH", fs.api("version").removeprefix("FreeSWITCH Version "))
+    status = fs.api("status")
+    now = re.search(r"(\d+) session\(s\) - peak (\d+)", status)
+    most = re.search(r"(\d+) session\(s\) max", status)
+    if now is None or most is None:
+        yield Finding(Mark.UNCHECKED, "sessions", f"`status` says nothing of them: {status[:200]!r}")
+        return
+    seen = f"{now[1]} now, {now[2]} at the most so far, {most[1]} allowed"
+    calls = config.service.freeswitch.max_calls
+    if int(most[1]) < calls:
+        cure = "raise max-sessions in switch.conf.xml, or lower freeswitch.max_calls"
+        yield Finding(Mark.WARN, "sessions", f"{seen}; freeswitch.max_calls is {calls}", cure)
+    else:
+        yield Finding(Mark.OK, "sessions", seen)
+
+
+def modules(fs: EventSocket, config: Config) -> Findings:
+    """The modules that calls need."""
+    there = {name: fs.api("module_exists", name) == "true" for name in (*NEEDED, *WANTED, "mod_audio_stream")}
+    if loaded := [name for name in there if there[name]]:
+        yield Finding(Mark.OK, "modules", ", ".join(loaded))
+    for name in (name for name in NEEDED if not there[name]):
+        cure = f"fs_cli -x 'load {name}', and a line in modules.conf.xml"
+        if name == "mod_audio_fork":
+            cure += "; it is not part of stock FreeSWITCH: see freeswitch/README.md"
+            if there["mod_audio_stream"]:
+                cure += ". mod_audio_stream, which is loaded, does not replace it"
+        yield Finding(Mark.FAIL, "modules", f"{name} is not loaded: needed for {NEEDED[name]}", cure)
+    for name in (name for name in WANTED if not there[name]):
+        yield Finding(Mark.WARN, "modules", f"{name} is not loaded: no {WANTED[name]}", f"fs_cli -x 'load {name}'")
+    by_application = [did.name for did in config.dids if did.media.audio_fork == "execute"]
+    if by_application and "audio_fork" not in {
+        row.get("name") for row in _rows(fs.api("show", "application", "as", "json"))
+    }:
+        yield Finding(
+            Mark.FAIL,
+            "modules",
+            f"no application audio_fork, which media.audio_fork: execute asks for ({', '.join(by_application)})",
+            "media.audio_fork: api, unless your build of the module has that application",
+        )
+
+
+def codecs(fs: EventSocket, config: Config) -> Findings:
+    """Which codecs there are, and whether a DID hopes for more than they bring."""
+    names = [str(row.get("name", "")) for row in _rows(fs.api("show", "codec", "as", "json"))]
+    yield Finding(Mark.OK, "codecs", ", ".join(names))
+    wide = [did.name for did in config.dids if did.media.rate > 8000]
+    if wide and not any(mark in name for name in names for mark in WIDEBAND):
+        seen = f"media.rate is 16000 for {', '.join(wide)}, and no codec is wider than a telephone's"
+        yield Finding(Mark.WARN, "codecs", seen, "media.rate: 8000 does the same work for less, or load mod_opus")
+
+
+def profiles(fs: EventSocket, config: Config) -> Findings:
+    """Whether SIP calls can arrive at all."""
+    try:
+        root = ElementTree.fromstring(fs.api("sofia", "xmlstatus").encode())
+    except CommandRefused as error:
+        yield Finding(Mark.UNCHECKED, "SIP", f"`sofia xmlstatus`: {error.reply}")
+        return
+    except ElementTree.ParseError as error:
+        yield Finding(Mark.UNCHECKED, "SIP", f"`sofia xmlstatus` is not XML: {error}")
+        return
+    states = {each.findtext("name", ""): each for each in root.iter("profile")}
+    running = [
+        f"{name} at {each.findtext('data', '').rpartition('@')[2]}"
+        for name, each in states.items()
+        if each.findtext("state", "").startswith("RUNNING")
+    ]
+    if running:
+        yield Finding(Mark.OK, "SIP", f"profiles {', '.join(running)}")
+    else:
+        cure = "fs_cli -x 'sofia status', and FreeSWITCH's log: is its port taken?"
+        yield Finding(Mark.WARN, "SIP", f"no profile runs ({', '.join(states) or 'there is none'})", cure)
+
+
+def channels(fs: EventSocket, config: Config) -> Findings:
+    """Which calls run now, which of them an agent attends, and which nobody does."""
+    rows = _rows(fs.api("show", "channels", "as", "json"))
+    now = float(fs.api("strepoch"))
+    asked = [
+        (row, fs.ask("uuid_getvar", uuid, "esl_agent_state"), fs.ask("uuid_getvar", uuid, "esl_agent_turn"))
+        for row in rows[:MAX_CHANNELS]
+        if (uuid := str(row.get("uuid", "")))
+    ]
+    attended, lost = [], []
+    for row, state, turn in asked:
+        try:
+            what, number = state.get().text, turn.get().text
+        except CommandRefused:  # it hung up meanwhile
+            continue
+        if what != UNSET:
+            attended.append(f"{row['uuid']} {what}" + ("" if number == UNSET else f", turn {number}"))
+        elif row.get("application") == "socket" and now - float(row.get("created_epoch") or now) > UNATTENDED_SECONDS:
+            lost.append(f"{row['uuid']} since {row.get('created')}")
+    unseen = f"; the last {len(rows) - len(asked)} not looked at" if len(rows) > len(asked) else ""
+    yield Finding(Mark.OK, "calls", f"{len(rows)} channels, {len(attended)} with an agent{unseen}")
+    for line in attended[:MAX_SHOWN]:
+        yield Finding(Mark.OK, "calls", line)
+    for line in lost[:MAX_SHOWN]:
+        cure = "fs_cli -x 'uuid_kill UUID'; park_timeout before `socket` ends such calls by itself"
+        yield Finding(Mark.WARN, "calls", f"{line} is in `socket` and no agent attends it", cure)
+    if len(lost) > MAX_SHOWN:
+        yield Finding(Mark.WARN, "calls", f"and {len(lost) - MAX_SHOWN} more that no agent attends")
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    """The rows of ``show ... as json``; there are none where there is nothing to show. Raises LegError for no JSON."""
+    try:
+        rows = orjson.loads(text).get("rows", [])
+    except (orjson.JSONDecodeError, AttributeError):
+        raise LegError(f"expected JSON of FreeSWITCH's `show`, got {text[:80]!r}") from None
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
