@@ -1,0 +1,262 @@
+"""``esl-agent talk``: a conversation with a DID's agent in the terminal, without a telephone.
+
+Drives the real dialogue and the real model; only ears and voice are text. The call's clock stands still while the
+caller types and jumps where the caller is silent, so greeting, questions, goodbye and apology come as on the telephone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TextIO
+
+from gevent.queue import Empty, Queue
+
+from esl_agent.audio.pcm import FRAME_SECONDS
+from esl_agent.audio.vad import VadSettings
+from esl_agent.config import Config, DidConfig
+from esl_agent.dialogue import actions as act
+from esl_agent.dialogue import events as ev
+from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.phase import Phase
+from esl_agent.errors import ConfigError
+from esl_agent.providers import registry
+from esl_agent.providers.base import Engines, LanguageModel, Transcript
+from esl_agent.speech_cache import SpeechCache
+from esl_agent.wire.esl_commands import safe_text
+from esl_agent.workers import Workers
+
+RATE = 8000
+_VOICED, _SILENT = b"\x01\x00" * (RATE // 50), bytes(RATE // 50 * 2)
+#: Frames after which a caller who is not heard, or never ends, is given up: longer than any setting allows.
+_MAX_FRAMES = 400
+_MAX_TEXT = 4000
+_HELP = "Type what the caller says. Empty line: the caller is silent. quit: the caller hangs up."
+
+
+def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> None:
+    """Talk to whoever answers ``number``, until one side hangs up.
+
+    ``lines_in`` are the caller's words, a line at a time; ``quit`` or its end hangs up. Raises ConfigError if nobody
+    answers the number or its model cannot be made.
+    """
+    did = config.find(number)
+    if did is None:
+        known = ", ".join(each.key.removeprefix("= ") for each in config.dids) or "none"
+        raise ConfigError([f"nobody answers {number!r}: no file of dids/ is for it, and none is the default ({known})"])
+    llm = did.engines.llm
+    converse(did, registry.make("llm", llm.name, llm.options, did.context), lines_in, out)
+
+
+def converse(did: DidConfig, model: LanguageModel, lines_in: Iterable[str], out: TextIO) -> None:
+    """As ``run``, with the DID and the model at hand."""
+    _Conversation(did, model, out).run(lines_in)
+
+
+class _Clock:
+    """Monotonic time without what the caller spent typing, and with silences that nobody waited for."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._offset
+
+    def skip(self, seconds: float) -> None:
+        self._offset += max(0.0, seconds)
+
+    def stand_still(self, read: Callable[[], str | None]) -> str | None:
+        began = time.monotonic()
+        try:
+            return read()
+        finally:
+            self._offset -= time.monotonic() - began
+
+
+class _Keyboard:
+    """The recogniser: every utterance is the line that was typed."""
+
+    streaming = False
+    line = ""
+
+    def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
+        for _ in audio:
+            pass
+        # A recogniser brings words; a line without any is a noise that nobody understands.
+        yield Transcript(self.line if re.search(r"\w", self.line) else "", True)
+
+
+class _Screen:
+    """The voice: silence, for the text itself is shown."""
+
+    rate = RATE
+    voice = "text"
+
+    def speak(self, text: str) -> Iterator[bytes]:
+        yield _SILENT
+
+
+class _Frames:
+    """Says which of our two frames is voiced."""
+
+    def __init__(self, settings: VadSettings, rate: int) -> None:
+        pass
+
+    def is_voiced(self, frame: bytes) -> bool:
+        return frame == _VOICED
+
+
+class _Conversation:
+    """One call in text. Everything happens in the caller's greenlet but the work of the engines."""
+
+    def __init__(self, did: DidConfig, model: LanguageModel, out: TextIO) -> None:
+        self._did = did
+        self._out = out
+        self._clock = _Clock()
+        self._events: Queue[ev.Event] = Queue()
+        self._keyboard = _Keyboard()
+        self._workers = Workers(
+            Engines(self._keyboard, model, _Screen()), SpeechCache(), RATE, self._events.put, f"talk {did.name}"
+        )
+        self._dialogue = Cascade(did.cascade, self._clock(), _Frames)
+        self._texts: dict[tuple[int, int], str] = {}
+        self._asked: dict[int, float] = {}
+        self._first_words: dict[int, float] = {}
+        self._thought: dict[int, str] = {}
+        self._speaking: int | None = None
+        workers = self._workers
+        self._perform: dict[type, Callable[[Any], None]] = {
+            act.OpenUtterance: lambda a: workers.open_utterance(a.utterance),
+            act.SendAudio: lambda a: workers.send_audio(a.utterance, a.pcm),
+            act.CloseUtterance: lambda a: workers.close_utterance(a.utterance),
+            act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
+            act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
+            act.AskModel: self._ask,
+            act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
+            act.Synthesise: self._synthesise,
+            act.Play: self._play,
+            act.StopPlayback: lambda a: None,
+            act.Measured: self._measured,
+            act.HangUp: self._hung_up,
+        }
+
+    def run(self, lines_in: Iterable[str]) -> None:
+        self._say(f"-- {self._did.name} answers ({self._did.file.name}). {_HELP}")
+        lines = iter(lines_in)
+        try:
+            self._receive(ev.MediaStarted(RATE))
+            self._receive(ev.Answered())
+            self._until_the_caller_may_speak()
+            while self._dialogue.phase is not Phase.OVER:
+                line = self._clock.stand_still(lambda: self._read(lines))
+                if line is None or line.lower() == "quit":
+                    self._say("-- the caller hangs up")
+                    self._receive(ev.HungUp("NORMAL_CLEARING"))
+                elif line:
+                    self._speak(line)
+                else:
+                    self._stay_silent()
+                self._until_the_caller_may_speak()
+        finally:
+            self._workers.close()
+
+    def _read(self, lines: Iterator[str]) -> str | None:
+        """The caller's next line; None at the end."""
+        is_terminal = self._out.isatty()
+        if is_terminal:
+            self._write("caller: ")
+        line = next(lines, None)
+        if line is None:
+            self._write("\n" if is_terminal else "")
+            return None
+        line = safe_text(line, _MAX_TEXT)
+        if line and not is_terminal:
+            self._say(f"caller: {line}")
+        return line
+
+    def _speak(self, line: str) -> None:
+        """The line as sound: voiced frames until it is heard, silent ones until it has ended."""
+        self._keyboard.line = line
+        for frame, done in ((_VOICED, act.OpenUtterance), (_SILENT, act.CloseUtterance)):
+            for _ in range(_MAX_FRAMES):
+                self._clock.skip(FRAME_SECONDS)
+                if done in map(type, self._receive(ev.Audio(frame))) or self._dialogue.phase is Phase.OVER:
+                    break
+
+    def _stay_silent(self) -> None:
+        due = self._dialogue.next_deadline
+        assert due is not None
+        seconds = due - self._clock()
+        self._clock.skip(seconds)
+        self._say(f"-- {seconds:.0f} s of silence")
+        self._receive(ev.Tick())
+
+    def _until_the_caller_may_speak(self) -> None:
+        while self._dialogue.phase not in (Phase.LISTENING, Phase.OVER):
+            due = self._dialogue.next_deadline
+            assert due is not None
+            try:
+                event = self._events.get(timeout=max(0.0, due - self._clock()))
+            except Empty:
+                event = ev.Tick()
+            self._receive(event)
+
+    def _receive(self, event: ev.Event) -> list[act.Action]:
+        match event:
+            case ev.ReplyText(turn):
+                self._first_words.setdefault(turn, time.monotonic())
+            case ev.ReplyEnded(turn):
+                self._thought[turn] = self._thinking_time(turn)
+            case ev.ProviderFailed(stage, _, error):
+                self._say(f"-- {stage} failed: {error}")
+            case _:
+                pass
+        actions = self._dialogue.receive(event, self._clock())
+        for action in actions:
+            self._perform[type(action)](action)
+        return actions
+
+    def _ask(self, action: act.AskModel) -> None:
+        self._asked[action.turn] = time.monotonic()
+        self._workers.ask_model(action.turn, action.messages)
+
+    def _synthesise(self, action: act.Synthesise) -> None:
+        self._texts[action.turn, action.clip] = action.text
+        self._workers.synthesise(action.turn, action.clip, action.text)
+
+    def _play(self, action: act.Play) -> None:
+        """Everything said is heard at once, to its end."""
+        if self._speaking != action.turn:
+            self._end_line()
+            self._write("agent:")
+            self._speaking = action.turn
+        self._write(f" {safe_text(self._texts[action.turn, action.clip], _MAX_TEXT)}")
+        self._events.put(ev.Played(action.turn, action.clip, action.audio.seconds))
+
+    def _measured(self, action: act.Measured) -> None:
+        if action.turn == self._speaking:
+            self._end_line()
+        if action.turn in self._thought:
+            self._say(f"-- {self._thought[action.turn]}")
+
+    def _thinking_time(self, turn: int) -> str:
+        asked, now = self._asked[turn], time.monotonic()
+        first = self._first_words.get(turn, now)
+        return f"model: first words after {first - asked:.3f} s, all after {now - asked:.3f} s"
+
+    def _hung_up(self, action: act.HangUp) -> None:
+        self._say(f"-- the agent hangs up ({action.cause})")
+
+    def _say(self, text: str) -> None:
+        self._end_line()
+        self._write(f"{text}\n")
+
+    def _end_line(self) -> None:
+        if self._speaking is not None:
+            self._speaking = None
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
