@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 #: A refused call has this long to report its hang-up.
 REFUSAL_SECONDS = 3.0
+#: Calls that are let go of have this long to clean up.
+STOP_SECONDS = 2.0
 #: The S1 contract's sound.
 S1_RATE = 16000
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
@@ -62,6 +65,7 @@ class Server:
         self.cache = SpeechCache()
         self.hub_lag = HubLag()
         self.calls: dict[str, Call] = {}
+        self._greenlets: set[gevent.Greenlet] = set()
         self._clips = clip_directory(service.clips.directory)
         self._audio = AudioServer(
             service.audio.address, service.audio.max_message_bytes, service.audio.max_seconds_per_second
@@ -97,9 +101,12 @@ class Server:
         log.info("ready: calls at %s, sound at %s", self._service.freeswitch.listen, self._service.audio.listen)
 
     def run(self) -> None:
-        """``start``, then serve until SIGTERM or SIGINT (drain and stop); SIGHUP reloads."""
-        gevent.signal_handler(signal.SIGTERM, self._spawn_drain)
-        gevent.signal_handler(signal.SIGINT, self._spawn_drain)
+        """``start``, then serve until SIGTERM or SIGINT (drain and stop; a second SIGINT stops at once).
+
+        SIGHUP reloads.
+        """
+        gevent.signal_handler(signal.SIGTERM, self._begin_drain)
+        gevent.signal_handler(signal.SIGINT, self._interrupted)
         gevent.signal_handler(signal.SIGHUP, lambda: gevent.spawn(self.reload))
         self.start()
         self._stopped.wait()
@@ -130,20 +137,26 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Stop listening now. Idempotent."""
+        """Stop listening, and let go of calls that still run: FreeSWITCH goes on with their dialplan. Idempotent."""
         self.listener.stop()
         self._audio.stop()
         if self._s1 is not None:
             self._s1.stop()
         self.hub_lag.stop()
+        gevent.killall(list(self._greenlets), timeout=STOP_SECONDS)
+        shutil.rmtree(self._clips, ignore_errors=True)
         self._stopped.set()
 
-    def _spawn_drain(self) -> None:
-        if self.listener.is_draining:
-            log.warning("stopping at once")
-            self.stop()
-        else:
+    def _begin_drain(self) -> None:
+        if not self.listener.is_draining:
+            self.listener.is_draining = True
             gevent.spawn(self.drain)
+
+    def _interrupted(self) -> None:
+        if self.listener.is_draining:
+            log.warning("interrupted twice: stopping at once")
+            gevent.spawn(self.stop)
+        self._begin_drain()
 
     def _end_all(self) -> None:
         for call in list(self.calls.values()):
@@ -170,9 +183,12 @@ class Server:
             return
         call = self._build(leg, mailbox, journal, *found)
         self.calls[leg.id] = call
+        greenlet = gevent.getcurrent()
+        self._greenlets.add(greenlet)
         try:
             call.run()
         finally:
+            self._greenlets.discard(greenlet)
             self.calls.pop(leg.id, None)
             self._write_record(journal)
 
@@ -189,7 +205,7 @@ class Server:
             self._audio,
             fork,
             folder,
-            f"{shared or self._clips}/{folder.name}",
+            f"{f'{shared}/{self._clips.name}' if shared else self._clips}/{folder.name}",
             mailbox.post,
             media.playback,
             self._s1,

@@ -193,12 +193,19 @@ def write_clip(path: Path, sound: Sound) -> None:
 
 
 def clip_directory(configured: str) -> Path:
-    """The directory for all calls' clips: ``configured``, or one below the system's temporary one if that fails."""
-    for path in (Path(configured), Path(tempfile.gettempdir()) / "esl_agent"):
+    """This process's directory for clips, below ``configured`` or, if that fails, the system's temporary one.
+
+    Named by the process: several services may share ``configured``, and what a killed one left is removed here.
+    """
+    for base in (Path(configured), Path(tempfile.gettempdir()) / "esl_agent"):
         try:
+            path = base / str(os.getpid())
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if os.access(path, os.W_OK):
-                return path
         except OSError as error:
-            log.warning("clips: cannot use %s: %s", path, error.strerror)
+            log.warning("clips: cannot use %s: %s", base, error.strerror)
+            continue
+        for left in base.iterdir():
+            if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        return path
     raise LegError(f"clips: neither {configured} nor the temporary directory can be written")
