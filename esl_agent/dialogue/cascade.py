@@ -119,7 +119,7 @@ class Cascade(Floor):
                 if self.phase is Phase.LISTENING:
                     self._since = now
             case ev.EndRequested():
-                self._close(self._phrases.goodbye, now, out)
+                self._close(self._phrases.ended, now, out)
             case ev.CommandFailed(what="answer"):
                 self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
             case ev.HungUp():

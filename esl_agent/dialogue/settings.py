@@ -36,12 +36,16 @@ class Phrases:
         "I am sorry, our time is up. Thank you for calling. Goodbye.",
         "Last words when limits.call is reached.",
     )
+    ended: str = setting(
+        "I am sorry, I have to end our call now. Please call again in a moment. Goodbye.",
+        "Last words when the service is stopped or an operator ends the call.",
+    )
     goodbye: str = setting("Thank you for calling. Goodbye.", "Last words after a caller who stays silent.")
 
     def clauses(self) -> list[str]:
         """Every phrase, cut as the agent will speak it: what a cache can hold ready."""
-        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.failure, self.too_long)
-        return [clause for text in (*texts, self.goodbye) for clause in cut(text)]
+        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.failure)
+        return [clause for text in (*texts, self.too_long, self.ended, self.goodbye) for clause in cut(text)]
 
 
 @dataclass(frozen=True, slots=True)

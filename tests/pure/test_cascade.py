@@ -351,6 +351,7 @@ def test_a_drain_ends_the_call_with_a_goodbye():
     it = greeted()
     it.post(ev.EndRequested("drain"))
     assert it.phase is Phase.CLOSING
+    assert "have to end our call" in it.last(act.Synthesise).text
     it.hear_all()
     assert it.phase is Phase.OVER
 
