@@ -1,0 +1,208 @@
+"""Whole calls through the real server: ``python -m bench.load --calls 100 --seconds 20``.
+
+The agent runs in one process with canned providers, the pretend FreeSWITCH in another, each on a core of its own.
+What every column means is written in bench/RESULTS.md. ``--engines embedded`` takes the configuration in conf/ with
+its real recogniser and voices instead, and callers who listen before they speak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pickle
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.analysis import Result, Spread, analyse
+
+ROOT = Path(__file__).resolve().parent.parent
+CALLS = (1, 50, 100, 200, 300, 400, 500)
+#: New calls a second until all are there.
+RAMP = 50.0
+#: Of the running calls, the share that ends and is replaced each second of the measured time.
+CHURN = 1 / 50
+
+_AGENT = [sys.executable, "-m", "gevent.monkey", "--module", "bench.agent_side"]
+_CALLERS = [sys.executable, "-m", "bench.caller_side"]
+
+
+def measure(calls: int, seconds: float, *, rate: int = 8000, engines: str = "canned") -> Result:
+    """One run with ``calls`` at the same time. Takes the ramp, ten seconds and ``seconds``."""
+    is_canned = engines == "canned"
+    cores = sorted(os.sched_getaffinity(0))
+    # The embedded engines' workers inherit the agent's cores: those runs are not pinned.
+    pinned = cores[:2] if is_canned and len(cores) > 1 else None
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        port = _configure(directory, calls, rate, is_canned)
+        wanted = {
+            "calls": calls,
+            "seconds": seconds,
+            "per_second": RAMP,
+            "churn": calls * CHURN if is_canned else 0.0,
+            "live": not is_canned,
+            "did": "7000" if is_canned else "5000",
+            "rate": rate,
+            "port": port,
+            "core": pinned[1] if pinned else None,
+            "results": str(directory / "load.pickle"),
+        }
+        agent = _start([*_AGENT, name, engines, str(directory / "agent.pickle"), str(pinned[0]) if pinned else ""])
+        callers = None
+        try:
+            _hear(agent, "ready")
+            callers = _start([*_CALLERS, json.dumps(wanted)])
+            _hear(callers, "steady")
+            _tell(agent, "mark")
+            _hear(callers, "done")
+            _tell(agent, "finish")
+            _hear(agent, "{")
+            _hear(callers, "written")
+        finally:
+            for process in (agent, callers):
+                if process is not None:
+                    process.kill()
+                    process.communicate()
+        halves: list[Any] = [pickle.loads((directory / f"{half}.pickle").read_bytes()) for half in ("agent", "load")]
+    return analyse(*halves, calls)
+
+
+def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
+    """A configuration on free ports below ``directory``; returns the event socket's port."""
+    events, sound = _free_ports(2)
+    service: dict[str, Any] = {
+        "freeswitch": {"listen": f"127.0.0.1:{events}", "max_calls": calls * 2 + 10},
+        "audio": {"listen": f"127.0.0.1:{sound}"},
+        "clips": {"directory": "/dev/shm/esl_agent_bench"},
+        "defaults": {"media": {"rate": rate}},
+    }
+    if is_canned:
+        (directory / "dids").mkdir()
+        did = {"default": True, "phrases": {"greeting": "Hello, how can I help you?"}}
+        (directory / "dids" / "bench.yaml").write_text(yaml.safe_dump(did))
+    else:
+        shutil.copytree(ROOT / "conf" / "dids", directory / "dids")
+    (directory / "agent.yaml").write_text(yaml.safe_dump(service))
+    return events
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _hear(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith(word):
+        raise SystemExit(f"bench: expected {word!r} from {process.args!r}, got {line!r}")
+
+
+def _tell(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(word + "\n")
+    process.stdin.flush()
+
+
+HEAD = (
+    "calls",
+    "frame late",
+    "accept",
+    "greeting",
+    "barge-in",
+    "from voiced",
+    "missed",
+    "turn, own",
+    "hub lag",
+    "CPU",
+    "CPU/call",
+    "kB/call",
+    "dropped",
+    "load late",
+    "valid",
+)
+
+
+def row(result: Result) -> list[str]:
+    """The cells under ``HEAD``. Times are p50 / p99 in ms."""
+    return [
+        str(result.calls),
+        both(result.lateness),
+        both(result.accept),
+        both(result.greeting),
+        both(result.barge_in),
+        both(result.barge_in_voiced),
+        str(result.missed),
+        both(result.turn),
+        both(result.hub_lag),
+        f"{result.cpu:.0%}",
+        f"{result.cpu_per_call:.2%}",
+        f"{result.call_bytes / 1000:.0f}",
+        str(result.dropped),
+        both(result.load_lag),
+        "yes" if result.is_valid else "NO: the load was late",
+    ]
+
+
+def both(spread: Spread | None) -> str:
+    return "-" if spread is None else f"{spread.p50 * 1000:.1f} / {spread.p99 * 1000:.1f}"
+
+
+def line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def machine() -> str:
+    """What it ran on, for the head of a table."""
+    cpu = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
+    load = Path("/proc/loadavg").read_text().split()[0]
+    versions = f"Python {platform.python_version()}, gevent {version('gevent')}"
+    return f"{cpu}, {os.cpu_count()} cores, {versions}; load of the machine before: {load}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", default=",".join(map(str, CALLS)), help="numbers of calls, one run each: 1,50,500")
+    parser.add_argument("--seconds", type=float, default=15.0, help="measured time of a run")
+    parser.add_argument("--rate", type=int, choices=(8000, 16000), default=8000, help="samples a second of the sound")
+    parser.add_argument("--engines", choices=("canned", "embedded"), default="canned")
+    parser.add_argument("--json", action="store_true", help="one JSON object a run instead of a table")
+    wanted = parser.parse_args()
+    _raise_file_limit()
+    if not wanted.json:
+        print(machine(), "\nTimes are p50 / p99 in ms.\n")
+        print(line(HEAD))
+        print(line(["---"] * len(HEAD)), flush=True)
+    for calls in map(int, wanted.calls.split(",")):
+        result = measure(calls, wanted.seconds, rate=wanted.rate, engines=wanted.engines)
+        print(json.dumps(dataclasses.asdict(result)) if wanted.json else line(row(result)), flush=True)
+
+
+def _raise_file_limit() -> None:
+    """A call has two sockets on either side."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+if __name__ == "__main__":
+    main()
