@@ -165,6 +165,7 @@ class Server:
     def answer(self, session: Session) -> None:
         """One admitted call, from its first event to its last, in its own greenlet."""
         began = time.monotonic()
+        session.link.command_timeout = self._service.freeswitch.command_timeout
         mailbox = Mailbox()
         leg = FreeSwitchLeg(session, mailbox.post)
         journal = Journal(leg.id, began, show_private=self._service.log.private, watch=self._watch)

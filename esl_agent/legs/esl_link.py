@@ -65,6 +65,8 @@ class Link:
         self.sock = sock
         self.peer = peer
         self.deadlines = Deadlines()
+        self.command_timeout = COMMAND_TIMEOUT
+        """Seconds a reply may take, for commands that do not say otherwise."""
         self.closed_because: str | None = None
         self.replies = self.late_replies = self.frames = self.failed_callbacks = 0
         self.last_reply_latency = self.max_reply_latency = 0.0
@@ -94,7 +96,7 @@ class Link:
         ``on_reply`` is called in the reader or the hub, or here if the command could not be sent; it must not block.
         A command whose deadline passed keeps its place: its late reply is given to nobody else.
         """
-        timeout = COMMAND_TIMEOUT if timeout is None else timeout
+        timeout = self.command_timeout if timeout is None else timeout
         pending = Pending(name_of(command), self.deadlines, timeout, is_reader=self.is_reader, on_done=on_reply)
         pending.reply, pending.sent_at = None, time.monotonic()
         if self.closed_because is not None:
