@@ -66,7 +66,12 @@ Findings = Iterator[Finding]
 
 def version(fs: EventSocket, config: Config) -> Findings:
     """Which FreeSWITCH, and whether it takes as many sessions as we take calls."""
-    yield Finding(Mark.OK, "FreeSWITCH", fs.api("version").removeprefix("FreeSWITCH Version "))
+    text = fs.api("version")
+    named = text.removeprefix("FreeSWITCH Version ")
+    if named == text:
+        yield Finding(Mark.UNCHECKED, "FreeSWITCH", f"its `version` is {text[:80]!r}")
+    else:
+        yield Finding(Mark.OK, "FreeSWITCH", named)
     status = fs.api("status")
     now = re.search(r"(\d+) session\(s\) - peak (\d+)", status)
     most = re.search(r"(\d+) session\(s\) max", status)
@@ -111,6 +116,11 @@ def modules(fs: EventSocket, config: Config) -> Findings:
 def codecs(fs: EventSocket, config: Config) -> Findings:
     """Which codecs there are, and whether a DID hopes for more than they bring."""
     names = [str(row.get("name", "")) for row in _rows(fs.api("show", "codec", "as", "json"))]
+    if not names:
+        yield Finding(
+            Mark.FAIL, "codecs", "there is none", "see that FreeSWITCH loads its core: fs_cli -x 'show codec'"
+        )
+        return
     yield Finding(Mark.OK, "codecs", ", ".join(names))
     wide = [did.name for did in config.dids if did.media.rate > 8000]
     if wide and not any(mark in name for name in names for mark in WIDEBAND):
@@ -144,7 +154,7 @@ def profiles(fs: EventSocket, config: Config) -> Findings:
 def channels(fs: EventSocket, config: Config) -> Findings:
     """Which calls run now, which of them an agent attends, and which nobody does."""
     rows = _rows(fs.api("show", "channels", "as", "json"))
-    now = float(fs.api("strepoch"))
+    now = _epoch(fs.api("strepoch"))
     asked = [
         (row, fs.ask("uuid_getvar", uuid, "esl_agent_state"), fs.ask("uuid_getvar", uuid, "esl_agent_turn"))
         for row in rows[:MAX_CHANNELS]
@@ -158,7 +168,7 @@ def channels(fs: EventSocket, config: Config) -> Findings:
             continue
         if what != UNSET:
             attended.append(f"{row['uuid']} {what}" + ("" if number == UNSET else f", turn {number}"))
-        elif row.get("application") == "socket" and now - float(row.get("created_epoch") or now) > UNATTENDED_SECONDS:
+        elif row.get("application") == "socket" and now - _epoch(row.get("created_epoch")) > UNATTENDED_SECONDS:
             lost.append(f"{row['uuid']} since {row.get('created')}")
     unseen = f"; the last {len(rows) - len(asked)} not looked at" if len(rows) > len(asked) else ""
     yield Finding(Mark.OK, "calls", f"{len(rows)} channels, {len(attended)} with an agent{unseen}")
@@ -172,9 +182,20 @@ def channels(fs: EventSocket, config: Config) -> Findings:
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
-    """The rows of ``show ... as json``; there are none where there is nothing to show. Raises LegError for no JSON."""
+    """The rows of ``show ... as json``; where there is nothing to show FreeSWITCH leaves them out. Raises LegError."""
     try:
-        rows = orjson.loads(text).get("rows", [])
-    except (orjson.JSONDecodeError, AttributeError):
-        raise LegError(f"expected JSON of FreeSWITCH's `show`, got {text[:80]!r}") from None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        table = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        table = None
+    if isinstance(table, dict):
+        rows = table.get("rows", [] if table.get("row_count") == 0 else None)
+        if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+            return rows
+    raise LegError(f"expected the table of `show ... as json`, got {text[:80]!r}")
+
+
+def _epoch(value: object) -> int:
+    """Whole seconds of FreeSWITCH's own clock. Raises LegError."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    raise LegError(f"expected seconds since 1970, got {str(value)[:80]!r}")
