@@ -49,29 +49,36 @@ def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> No
     converse(did, registry.make("llm", llm.name, llm.options, did.context), lines_in, out)
 
 
-def converse(did: DidConfig, model: LanguageModel, lines_in: Iterable[str], out: TextIO) -> None:
+def converse(
+    did: DidConfig,
+    model: LanguageModel,
+    lines_in: Iterable[str],
+    out: TextIO,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """As ``run``, with the DID and the model at hand."""
-    _Conversation(did, model, out).run(lines_in)
+    _Conversation(did, model, out, clock).run(lines_in)
 
 
 class _Clock:
     """Monotonic time without what the caller spent typing, and with silences that nobody waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: Callable[[], float]) -> None:
+        self.real = real
         self._offset = 0.0
 
     def __call__(self) -> float:
-        return time.monotonic() + self._offset
+        return self.real() + self._offset
 
     def skip(self, seconds: float) -> None:
         self._offset += max(0.0, seconds)
 
     def stand_still(self, read: Callable[[], str | None]) -> str | None:
-        began = time.monotonic()
+        began = self.real()
         try:
             return read()
         finally:
-            self._offset -= time.monotonic() - began
+            self._offset -= self.real() - began
 
 
 class _Keyboard:
@@ -110,10 +117,10 @@ class _Frames:
 class _Conversation:
     """One call in text. Everything happens in the caller's greenlet but the work of the engines."""
 
-    def __init__(self, did: DidConfig, model: LanguageModel, out: TextIO) -> None:
+    def __init__(self, did: DidConfig, model: LanguageModel, out: TextIO, clock: Callable[[], float]) -> None:
         self._did = did
         self._out = out
-        self._clock = _Clock()
+        self._clock = _Clock(clock)
         self._events: Queue[ev.Event] = Queue()
         self._keyboard = _Keyboard()
         self._workers = Workers(
@@ -205,7 +212,7 @@ class _Conversation:
     def _receive(self, event: ev.Event) -> list[act.Action]:
         match event:
             case ev.ReplyText(turn):
-                self._first_words.setdefault(turn, time.monotonic())
+                self._first_words.setdefault(turn, self._clock.real())
             case ev.ReplyEnded(turn):
                 self._thought[turn] = self._thinking_time(turn)
             case ev.ProviderFailed(stage, _, error):
@@ -218,7 +225,7 @@ class _Conversation:
         return actions
 
     def _ask(self, action: act.AskModel) -> None:
-        self._asked[action.turn] = time.monotonic()
+        self._asked[action.turn] = self._clock.real()
         self._workers.ask_model(action.turn, action.messages)
 
     def _synthesise(self, action: act.Synthesise) -> None:
@@ -241,7 +248,7 @@ class _Conversation:
             self._say(f"-- {self._thought[action.turn]}")
 
     def _thinking_time(self, turn: int) -> str:
-        asked, now = self._asked[turn], time.monotonic()
+        asked, now = self._asked[turn], self._clock.real()
         first = self._first_words.get(turn, now)
         return f"model: first words after {first - asked:.3f} s, all after {now - asked:.3f} s"
 
