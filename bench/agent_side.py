@@ -63,7 +63,6 @@ class StampedServer(Server):
         call.dialogue.receive = stamped  # type: ignore[method-assign]
         return call
 
-
     def dropped_frames(self) -> int:
         return sum(call.mailbox.dropped_frames for call in self.calls.values())
 

@@ -93,7 +93,9 @@ def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int) -> Re
         calls=asked,
         seconds=seconds,
         accept=Spread.of([call.connect - call.began for call in newcomers if call.connect]),
-        greeting=Spread.of([call.playbacks[0] - call.answered for call in newcomers if call.answered and call.playbacks]),
+        greeting=Spread.of(
+            [call.playbacks[0] - call.answered for call in newcomers if call.answered and call.playbacks]
+        ),
         lateness=Spread.of(lateness(agent["handled"], calls, began, ended)),
         barge_in=Spread.of([sample for found, _, _ in spoken for sample in found]),
         barge_in_voiced=Spread.of([sample for _, found, _ in spoken for sample in found]),
@@ -108,9 +110,7 @@ def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int) -> Re
     )
 
 
-def lateness(
-    handled: Mapping[str, Sequence[float]], calls: Sequence[Seen], began: float, ended: float
-) -> list[float]:
+def lateness(handled: Mapping[str, Sequence[float]], calls: Sequence[Seen], began: float, ended: float) -> list[float]:
     """Seconds from each frame's place on its sender's 20 ms clock to the moment the dialogue was through with it."""
     samples: list[float] = []
     for call in calls:

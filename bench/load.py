@@ -174,7 +174,9 @@ def line(cells: Sequence[str]) -> str:
 
 def machine() -> str:
     """What it ran on, for the head of a table."""
-    cpu = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
+    cpu = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?"
+    )
     load = Path("/proc/loadavg").read_text().split()[0]
     versions = f"Python {platform.python_version()}, gevent {version('gevent')}"
     return f"{cpu}, {os.cpu_count()} cores, {versions}; load of the machine before: {load}"

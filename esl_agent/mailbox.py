@@ -55,14 +55,13 @@ class Mailbox:
         """
         try:
             while (due := deadline()) is not None:
-                if self._control:
-                    yield self._control.popleft()
-                elif self._sound:
-                    yield self._sound.popleft()
-                elif self._clock() >= due:
-                    yield Tick()
-                else:
+                while not (self._control or self._sound):
                     self._sleep(due)
+                    if not (self._control or self._sound) and self._clock() >= due:
+                        yield Tick()
+                        break
+                else:
+                    yield self._control.popleft() if self._control else self._sound.popleft()
         finally:
             self.close()
 

@@ -48,20 +48,11 @@ class Cascade(Floor):
         self._ear = Ear(settings, make_detector)
         self._call_ends = now + self._limits.answer
         self._silences = 0
+        self.next_deadline: float | None = self._call_ends
+        """When Tick is wanted; None only in OVER. May be too early, never too late: a frame that changes nothing
+        moves deadlines away, and computing them for each of 50 frames a second costs as much as its VAD."""
 
     # Public
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When Tick is wanted; None only in OVER."""
-        if self.phase is Phase.OVER:
-            return None
-        due = self._phase_deadline()
-        if self.phase is not Phase.CLOSING:
-            due = min(due, self._call_ends)
-            if self._media_due is not None and self.phase is not Phase.WAITING:
-                due = min(due, self._media_due)
-        return min(due, self._settling.due)
 
     def receive(self, event: ev.Event, now: float) -> list[Action]:
         """Account for one fact; the orders that follow from it, in order. Never raises on late or odd events."""
@@ -69,12 +60,16 @@ class Cascade(Floor):
             return []
         out: list[Action] = []
         if type(event) is ev.Audio:
-            self._on_audio(event.pcm, now, out)
+            has_changed = self._on_audio(event.pcm, now, out)
+            if not has_changed and (self.next_deadline is None or now < self.next_deadline):
+                return out
         else:
             self._on_event(event, now, out)
-        due = self.next_deadline
+        due = self._deadline()
         if due is not None and now >= due:
             self._overdue(now, out)
+            due = self._deadline()
+        self.next_deadline = due
         return out
 
     # Events
@@ -138,9 +133,10 @@ class Cascade(Floor):
         else:
             self._enter(Phase.LISTENING, now)
 
-    def _on_audio(self, pcm: bytes, now: float, out: list[Action]) -> None:
+    def _on_audio(self, pcm: bytes, now: float, out: list[Action]) -> bool:
+        """Whether the frame changed more than the time of the last frame."""
         if self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
-            return
+            return False
         change = self._ear.hear(pcm, now, over_agent=self.phase is Phase.SPEAKING)
         if (current := self._utterances.open_number) is not None:
             out.append(SendAudio(current, pcm))
@@ -148,6 +144,7 @@ class Cascade(Floor):
                 self._close_utterance(now, out)
         elif change is Change.BEGAN:
             self._open_utterance(now, out)
+        return change is not None
 
     def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
         self.transcript.heard(event.turn, event.clip, event.heard)
@@ -218,6 +215,17 @@ class Cascade(Floor):
             self._think(now, out)
 
     # Deadlines
+
+    def _deadline(self) -> float | None:
+        """The first of all deadlines, as of now."""
+        if self.phase is Phase.OVER:
+            return None
+        due = self._phase_deadline()
+        if self.phase is not Phase.CLOSING:
+            due = min(due, self._call_ends)
+            if self._media_due is not None and self.phase is not Phase.WAITING:
+                due = min(due, self._media_due)
+        return min(due, self._settling.due)
 
     def _phase_deadline(self) -> float:
         """The first of the current phase's deadlines."""
