@@ -37,7 +37,7 @@ WIDEBAND = ("G.722", "G722", "OPUS", "Opus", "AMR-WB", "SILK")
 MAX_CHANNELS = 500
 #: Channels named in the report at most.
 MAX_SHOWN = 10
-#: A channel that is in `socket` this long without a state is attended by nobody: the agent sets one with the answer.
+#: A channel that is in `socket` this long without a state was taken by nobody: the agent sets one at the answer.
 UNATTENDED_SECONDS = 10.0
 UNSET = "_undef_"
 
@@ -152,7 +152,10 @@ def profiles(fs: EventSocket, config: Config) -> Findings:
 
 
 def channels(fs: EventSocket, config: Config) -> Findings:
-    """Which calls run now, which of them an agent attends, and which nobody does."""
+    """Which calls run now, which of them an agent took, and which wait in `socket` for nobody.
+
+    The variable outlives the agent: a call that was transferred, or whose agent died, still carries its last state.
+    """
     rows = _rows(fs.api("show", "channels", "as", "json"))
     now = _epoch(fs.api("strepoch"))
     asked = [
@@ -160,25 +163,25 @@ def channels(fs: EventSocket, config: Config) -> Findings:
         for row in rows[:MAX_CHANNELS]
         if (uuid := str(row.get("uuid", "")))
     ]
-    attended, lost = [], []
+    taken, lost = [], []
     for row, state, turn in asked:
         try:
             what, number = state.get().text, turn.get().text
         except CommandRefused:  # it hung up meanwhile
             continue
         if what != UNSET:
-            attended.append(f"{row['uuid']} {what}" + ("" if number == UNSET else f", turn {number}"))
+            taken.append(f"{row['uuid']} {what}" + ("" if number == UNSET else f", turn {number}"))
         elif row.get("application") == "socket" and now - _epoch(row.get("created_epoch")) > UNATTENDED_SECONDS:
             lost.append(f"{row['uuid']} since {row.get('created')}")
     unseen = f"; the last {len(rows) - len(asked)} not looked at" if len(rows) > len(asked) else ""
-    yield Finding(Mark.OK, "calls", f"{len(rows)} channels, {len(attended)} with an agent{unseen}")
-    for line in attended[:MAX_SHOWN]:
+    yield Finding(Mark.OK, "calls", f"{len(rows)} channels, {len(taken)} with esl_agent_state{unseen}")
+    for line in taken[:MAX_SHOWN]:
         yield Finding(Mark.OK, "calls", line)
     for line in lost[:MAX_SHOWN]:
         cure = "fs_cli -x 'uuid_kill UUID'; park_timeout before `socket` ends such calls by itself"
-        yield Finding(Mark.WARN, "calls", f"{line} is in `socket` and no agent attends it", cure)
+        yield Finding(Mark.WARN, "calls", f"{line} is in `socket` and no agent took it", cure)
     if len(lost) > MAX_SHOWN:
-        yield Finding(Mark.WARN, "calls", f"and {len(lost) - MAX_SHOWN} more that no agent attends")
+        yield Finding(Mark.WARN, "calls", f"and {len(lost) - MAX_SHOWN} more that no agent took")
 
 
 def _rows(text: str) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ class EventSocket:
             raise NotAllowed(
                 f"{self.peer} refuses this machine's address ({said})",
                 "add the address to the list that apply-inbound-acl of event_socket.conf.xml names, then "
-                "fs_cli -x 'reloadacl'",
+                "fs_cli -x reloadxml and fs_cli -x reloadacl",
             )
         if not isinstance(first, esl.AuthRequest):
             raise NotAnEventSocket(f"{self.peer} is no event socket: {first}", hint)

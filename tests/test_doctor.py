@@ -201,7 +201,7 @@ def test_where_all_is_well_the_doctor_finds_no_problem_and_says_what_it_saw(fs: 
         "G.711 alaw, G.711 ulaw",
         "profiles caller at 127.0.0.1:5090, internal at 127.0.0.1:5080",
         f"5000 in public: extension esl_agent, socket {fs.listen} async full",
-        "0 channels, 0 with an agent",
+        "0 channels, 0 with esl_agent_state",
     ):
         assert any(seen in line for line in lines(report, "ok ")), seen
     assert "\033" not in report
@@ -592,7 +592,7 @@ def test_a_call_with_an_agent_is_listed_with_its_state_and_turn_and_no_number(fs
     fs.answers["uuid_getvar"] = lambda asked: VARIABLES[asked.split()[1]] if asked.startswith(OURS) else "_undef_\n"
     problems, report = fs.report()
     assert problems == 0
-    assert "2 channels, 1 with an agent" in report
+    assert "2 channels, 1 with esl_agent_state" in report
     assert f"{OURS} listening, turn 2" in report
     assert "1001" not in report
 
@@ -602,7 +602,7 @@ def test_a_call_that_hangs_in_socket_without_an_agent_is_a_warning(fs: Surroundi
     fs.answers["uuid_getvar"] = "_undef_\n"
     _, report = fs.report()
     [line] = lines(report, "WARN")
-    assert f"{OURS} since 2026-11-21 08:16:46 is in `socket` and no agent attends it" in line
+    assert f"{OURS} since 2026-11-21 08:16:46 is in `socket` and no agent took it" in line
 
 
 def test_a_call_that_has_just_come_is_no_warning(fs: Surroundings) -> None:
@@ -617,7 +617,7 @@ def test_a_call_that_ends_while_it_is_looked_at_is_passed_over(fs: Surroundings)
     fs.answers["uuid_getvar"] = "-ERR No such channel!\n"
     problems, report = fs.report()
     assert problems == 0
-    assert "2 channels, 0 with an agent" in report
+    assert "2 channels, 0 with esl_agent_state" in report
 
 
 def test_thousands_of_channels_are_looked_at_in_part_and_that_is_said(fs: Surroundings) -> None:
@@ -625,7 +625,7 @@ def test_thousands_of_channels_are_looked_at_in_part_and_that_is_said(fs: Surrou
     fs.answers["show channels as json"] = orjson.dumps({"row_count": 600, "rows": [row] * 600}).decode()
     fs.answers["uuid_getvar"] = lambda asked: VARIABLES[asked.split()[1]]
     _, report = fs.report()
-    assert "600 channels, 500 with an agent; the last 100 not looked at" in report
+    assert "600 channels, 500 with esl_agent_state; the last 100 not looked at" in report
     assert len(report.splitlines()) < 60
 
 
