@@ -30,6 +30,7 @@ SPANS = {
     "tts": ("first_clause", "first_audio"),
     "playback": ("play", "began"),
     "latency": ("speech_ended", "began"),
+    "barge_in": ("interrupted_onset", "interrupted"),
 }
 
 
