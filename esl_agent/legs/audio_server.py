@@ -125,6 +125,7 @@ class Connection:
         self._reframer: Reframer | None = None
         self._bytes_per_second = 0.0
         self._received = 0
+        self._allowed = 0.0
         self._opened_at = 0.0
         self._shaking = True
         self.is_closed = False
@@ -160,6 +161,9 @@ class Connection:
         if not data:
             self._drop("the peer closed the connection")
             return
+        if (pcm := self._protocol.lone_frame(data)) is not None:
+            self._on_sound(pcm)
+            return
         try:
             messages = self._protocol.receive(data)
         except WireError as error:
@@ -184,27 +188,36 @@ class Connection:
             self._reframer = Reframer(self._listener.rate)
             self._bytes_per_second = self._listener.rate * 2.0
             self._opened_at = time.monotonic()
+            self._allowed = BURST_SECONDS * self._bytes_per_second
             self._listener.on_open(self)
 
     def _on_message(self, message: bytes | str) -> None:
-        listener, reframer = self._listener, self._reframer
-        if listener is None or reframer is None or self.is_closed:
+        listener = self._listener
+        if listener is None or self.is_closed:
             return
         if isinstance(message, str):
             for text in split_json(message):
                 listener.on_text(text)
+        else:
+            self._on_sound(message)
+
+    def _on_sound(self, pcm: bytes) -> None:
+        listener, reframer = self._listener, self._reframer
+        if listener is None or reframer is None:
             return
-        self._received += len(message)
-        if self._received > (BURST_SECONDS * self._bytes_per_second) and self._is_too_fast():
+        self._received += len(pcm)
+        if self._received > self._allowed and self._is_too_fast():
             log.warning("audio from %s: more than %g seconds of sound a second", self.peer, self._server._max_rate)
             self.close("too much sound", 1008)
             return
-        for frame in reframer.feed(message):
+        for frame in reframer.feed(pcm):
             listener.on_frame(frame)
 
     def _is_too_fast(self) -> bool:
-        allowed = BURST_SECONDS + (time.monotonic() - self._opened_at) * self._server._max_rate
-        return self._received > allowed * self._bytes_per_second
+        """Allow what the time that passed allows; asked again when that is used up."""
+        seconds = BURST_SECONDS + (time.monotonic() - self._opened_at) * self._server._max_rate
+        self._allowed = seconds * self._bytes_per_second
+        return self._received > self._allowed
 
     def _flush(self) -> None:
         """Control frames are a few bytes: a peer that does not even take those is gone."""

@@ -29,6 +29,8 @@ SUBPROTOCOLS = [Subprotocol("audio.drachtio.org")]
 
 _BINARY_FIN = 0x82
 _MASKED = 0x80
+#: The head of a final, masked binary frame of 126 to 65535 bytes: every 20 ms of sound.
+_SOUND = b"\x82\xfe"
 
 
 class AudioSocketProtocol:
@@ -69,6 +71,20 @@ class AudioSocketProtocol:
         """Begin the closing handshake."""
         if self.is_open:
             self._protocol.send_close(code, reason)
+
+    def lone_frame(self, data: bytes) -> bytes | None:
+        """The sound in ``data`` if that is exactly one plain frame and nothing else is under way, as nearly all reads
+        are; else None, and ``data`` is for ``receive``. Nothing has to be sent after it."""
+        if (
+            data[:2] != _SOUND
+            or len(data) != 8 + int.from_bytes(data[2:4], "big")
+            or self._buffer
+            or self._fragments is not None
+            or len(data) > self._limit
+            or not self.is_open
+        ):
+            return None
+        return apply_mask(data[8:], data[4:8])
 
     def receive(self, data: bytes) -> list[bytes | str]:
         """The messages that ``data`` completes. Raises WireError on nonsense or a message over the limit."""
