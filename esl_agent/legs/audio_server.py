@@ -223,9 +223,12 @@ class Connection:
         """Control frames are a few bytes: a peer that does not even take those is gone."""
         if data := self._protocol.outgoing():
             try:
-                self._sock._sock.send(data)
+                sent = self._sock._sock.send(data)
             except OSError as error:
                 self._drop(f"cannot write: {error.strerror}")
+            else:
+                if sent < len(data):
+                    self._drop("cannot write: the peer does not read")
 
     def _too_slow(self) -> None:
         log.warning("audio from %s: no WebSocket handshake within %g s", self.peer, HANDSHAKE_SECONDS)
@@ -260,7 +263,7 @@ def split_json(text: str) -> list[str]:
     while at < len(text):
         try:
             _, end = decoder.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: thousands of open brackets
             return [*documents, text[at:]]
         documents.append(text[at:end])
         at = end

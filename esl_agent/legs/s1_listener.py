@@ -126,7 +126,7 @@ def uuid_in(text: str) -> str | None:
     if candidate.startswith("{"):
         try:
             said = json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: thousands of open brackets
             return None
         candidate = said.get("uuid") or said.get("call_uuid")
     return candidate.lower() if isinstance(candidate, str) and _UUID.fullmatch(candidate) else None

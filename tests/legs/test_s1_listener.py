@@ -56,7 +56,9 @@ def test_the_uuid_is_found_bare_or_in_json(text):
     assert uuid_in(text) == ONE
 
 
-@pytest.mark.parametrize("text", ["", "hello", "{", '{"uuid": 5}', f"{ONE}; rm", '{"uuid": "../../etc"}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "{", '{"uuid": 5}', f"{ONE}; rm", '{"a":' * 20000, '{"uuid": "../../etc"}', "[]"]
+)
 def test_other_text_is_no_uuid(text):
     assert uuid_in(text) is None
 

@@ -34,6 +34,11 @@ def opened(limit: int = LIMIT) -> AudioSocketProtocol:
     return made
 
 
+def read(made: AudioSocketProtocol, data: bytes) -> list[bytes | str]:
+    """As the server does: a lone frame of sound takes the short way."""
+    return [sound] if (sound := made.lone_frame(data)) is not None else made.receive(data)
+
+
 def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(places)]
@@ -109,6 +114,15 @@ def test_however_tcp_cuts_the_stream_the_messages_are_the_same(said, cuts):
     assert answered[at:] == b"".join(frame(Opcode.PONG, ping, mask=False) for ping in pings)
 
 
+@settings(deadline=None)
+@given(said=messages, cuts=st.lists(st.integers(0, 20000), max_size=5))
+def test_the_short_way_of_a_lone_frame_gives_the_same_messages(said, cuts):
+    data, expected, _ = wire(said)
+    ends = [len(wire(said[: n + 1])[0]) for n in range(len(said))]
+    made = opened()
+    assert [message for piece in in_pieces(data, ends + cuts) for message in read(made, piece)] == expected
+
+
 @settings(deadline=None, max_examples=20)
 @given(said=messages)
 def test_byte_by_byte_the_messages_are_the_same(said):
@@ -139,6 +153,22 @@ def test_fragments_that_are_together_over_the_limit_are_refused():
         made.receive(frame(Opcode.CONT if number else Opcode.BINARY, bytes(1000), fin=False))
     with pytest.raises(WireError):
         made.receive(frame(Opcode.CONT, bytes(1000), fin=False))
+
+
+@pytest.mark.parametrize("size", [126, 320, 640, 15360, LIMIT - 1])
+def test_a_lone_frame_of_sound_takes_the_short_way(size):
+    made = opened()
+    assert made.lone_frame(frame(Opcode.BINARY, bytes(size))) == bytes(size)
+    assert made.outgoing() == b""
+
+
+def test_nothing_takes_the_short_way_before_the_handshake_after_the_close_or_over_the_limit():
+    sound = frame(Opcode.BINARY, bytes(5000))
+    assert protocol().lone_frame(sound) is None
+    assert opened(4096).lone_frame(sound) is None
+    closed = opened()
+    closed.receive(frame(Opcode.CLOSE, b"\x03\xe8"))
+    assert closed.lone_frame(sound) is None
 
 
 def test_a_message_of_the_limit_is_taken():
