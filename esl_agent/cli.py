@@ -1,4 +1,4 @@
-"""The command line: serve, check, doctor, talk."""
+"""The command line: serve, check, doctor, talk, demo."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--did", help="also follow the dialplan for this number")
     talk = command("talk", _talk, "Talk to a DID's agent in the terminal, without a telephone.")
     talk.add_argument("number", help="the number a caller would dial")
+    demo = command("demo", _demo, "Make one whole call to the agent, without FreeSWITCH, and print it as it happens.")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="directory for the recording and the picture")
     return parser
 
 
@@ -104,3 +106,10 @@ def _talk(options: argparse.Namespace) -> int:
 
     talk.run(configuration.load(options.conf), options.number, sys.stdin, sys.stdout)
     return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from esl_agent import demo
+
+    set_up_logging("WARNING", "text")
+    return demo.run(options.conf, options.out, sys.stdout)

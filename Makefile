@@ -1,0 +1,30 @@
+# What one types. Every target sets the machine up first; that is quick when it is done already.
+
+PYTHON := .venv/bin/python
+
+.PHONY: help setup demo test bench clean
+
+help:
+	@echo "make demo    one whole call, live in the terminal; leaves a recording and a picture in demo/"
+	@echo "make test    lint, types and tests"
+	@echo "make bench   many calls at once: bench/RESULTS.md says what the columns mean"
+	@echo "make clean   remove what these have made, .venv included"
+
+setup:
+	@tools/setup.sh
+
+demo: setup
+	@$(PYTHON) -m esl_agent demo
+
+test: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest
+
+bench: setup
+	$(PYTHON) -m bench.load
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,206 @@
+"""``esl-agent demo``: one whole call, without telephone, key or FreeSWITCH.
+
+The real server answers at ports of its own. A pretend FreeSWITCH calls it over the real protocols, with recordings of
+a person as the caller. What is printed is what the journal says as it happens, and what the recording shows after it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import gevent
+
+from esl_agent import config as configuration
+from esl_agent.config import Config
+from esl_agent.demo_findings import Recording, cut_after, listen, verdicts, waits
+from esl_agent.demo_narrator import Narrator, clock
+from esl_agent.demo_story import AgentSays, CallerSays, Story, shifted, tell
+from esl_agent.errors import ConfigError, EslAgentError
+from esl_agent.providers.worker_pool import default_size
+from esl_agent.server import Server
+from esl_agent.testing.caller import BargeIn, PretendCaller, Say, Spoken, Step, recorded_text
+from esl_agent.testing.freeswitch import PretendFreeSwitch, wait_for
+from esl_agent.testing.line import line_noise
+
+NUMBER = "5000"
+CODEC_RATE = 8000
+#: What the caller does. Every name is a recording in testing/speech.
+SCRIPT: tuple[Step, ...] = (
+    Say("something-terribly-wrong"),
+    Say("tt-weasels"),
+    BargeIn("number-not-answering", after=4.0),
+    Say("info-about-last-call"),
+    Say("queue-thankyou"),
+    Say("vm-goodbye"),
+)
+#: The demo has failed when fewer sentences than this were understood and answered.
+ANSWERS = 4
+#: A call that lasts longer than this has failed.
+MAX_SECONDS = 150.0
+_WARM_SECONDS = 30.0
+
+
+def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT, answers: int = ANSWERS) -> int:
+    """Place the call, print it, leave ``call.wav``, ``transcript.txt``, ``timeline.png`` and ``record.json``.
+
+    Returns the exit status: 0 if the call was what it should be. Raises ConfigError if nobody answers NUMBER.
+    """
+    narrator = Narrator(to)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as records:
+        config = config_for(configuration.load(conf), Path(records))
+        story = _call(conf, config, directory, script, narrator)
+        _keep_record(Path(records), directory / "record.json")
+    recording = listen(directory / "call.wav")
+    (directory / "transcript.txt").write_text("\n".join(transcript(story)) + "\n", encoding="utf-8")
+    files = ["call.wav", "transcript.txt", "record.json"]
+    if _drawn(story, recording, directory / "timeline.png", narrator):
+        files.insert(2, "timeline.png")
+    found = verdicts(story, recording, answers)
+    for line in summary(story, recording):
+        narrator.say(line)
+    for is_so, text in found:
+        narrator.say(f"  {'ok  ' if is_so else 'FAIL'}  {text}")
+    narrator.say("")
+    narrator.say(f"Left in {directory}/: {', '.join(files)}")
+    return 0 if all(is_so for is_so, _ in found) else 1
+
+
+def config_for(config: Config, records: Path) -> Config:
+    """``config`` with the demo's DID alone, at free ports: it runs beside an agent at work. Raises ConfigError."""
+    did = config.find(NUMBER)
+    if did is None:
+        raise ConfigError([f"demo: nobody answers {NUMBER}: expected a file of dids/ for it, such as dids/demo.yaml"])
+    calls, sound = (f"127.0.0.1:{port}" for port in _free_ports(2))
+    service = config.service
+    s1 = dataclasses.replace(service.audio.s1_listener, enabled=False)
+    service = dataclasses.replace(
+        service,
+        freeswitch=dataclasses.replace(service.freeswitch, listen=calls, allow=("127.0.0.0/8",)),
+        audio=dataclasses.replace(service.audio, listen=sound, advertise="", s1_listener=s1),
+        clips=dataclasses.replace(service.clips, shared_path=""),
+        log=dataclasses.replace(service.log, private=True),
+        records=dataclasses.replace(service.records, directory=str(records)),
+    )
+    return dataclasses.replace(config, service=service, dids=(did,))
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _call(conf: Path, config: Config, directory: Path, script: Sequence[Step], narrator: Narrator) -> Story:
+    """The call, from the server's start to its stop."""
+    server = Server(conf, config, watch=narrator.watch)
+    began = time.monotonic()
+    server.start()
+    try:
+        _warm_up(server)
+        found = server.lineup.find(NUMBER)
+        assert found is not None
+        did, engines = found
+        specs = did.engines
+        names = " + ".join((f"stt {specs.stt.name}", f"llm {specs.llm.name}", f"tts {engines.tts.voice}"))
+        narrator.say(f"{did.name}: {names}; warm after {time.monotonic() - began:.1f} s")
+        narrator.say("Minutes and seconds of the call. Everything below is printed when it happens.\n")
+        caller = PretendCaller(script, rate=CODEC_RATE)
+        with PretendFreeSwitch(config.service.freeswitch.address) as switch:
+            call = switch.call(NUMBER, audio=caller, codec_rate=CODEC_RATE, record=directory / "call.wav")
+            if not call.wait(MAX_SECONDS):
+                call.hang_up()
+                call.wait(5.0)
+            call.wait_released(5.0)
+            wait_for(lambda: not server.calls, 2.0)
+        if not call.frame_times:
+            raise EslAgentError(f"demo: the call had no sound: {call.facts[-1:]}")
+    finally:
+        server.stop()
+    zero = call.started_at + call.frame_times[0]
+    spoken = [Spoken(said.what, said.began - zero, said.ended - zero) for said in caller.spoken]
+    return tell(shifted(narrator.notes, narrator.began - zero), spoken, len(call.frame_times) * 0.02)
+
+
+def _warm_up(server: Server) -> None:
+    """Wait until every fixed phrase is spoken and every listening process has loaded: a call at work finds it so."""
+    [did] = server.lineup.config.dids
+    engines = server.lineup.engines[did.key]
+    if hasattr(engines.stt, "warm"):
+        hum = line_noise(CODEC_RATE, -40.0, seed=1, seconds=0.5)
+        tries = [
+            gevent.spawn(lambda: list(engines.stt.recognise(iter([hum]), CODEC_RATE))) for _ in range(default_size())
+        ]
+        gevent.joinall(tries, timeout=_WARM_SECONDS)
+    clauses = did.cascade.phrases.clauses()
+    wait_for(lambda: all(server.cache.get(engines.tts.voice, text) for text in clauses), _WARM_SECONDS)
+
+
+def _keep_record(records: Path, path: Path) -> None:
+    for record in records.glob("*.json"):
+        path.write_text(json.dumps(json.loads(record.read_text()), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _drawn(story: Story, recording: Recording, path: Path, narrator: Narrator) -> bool:
+    try:
+        from esl_agent.demo_picture import draw
+    except ImportError:
+        narrator.say("(no timeline.png: matplotlib is not installed; pip install 'esl-agent[demo]')")
+        return False
+    draw(story, recording, path)
+    return True
+
+
+def transcript(story: Story) -> Iterator[str]:
+    """The conversation line by line: what was said, and what arrived of it at the other side."""
+    yield "One call, as each side heard the other. Minutes and seconds of call.wav."
+    yield ""
+    both: list[CallerSays | AgentSays] = [*story.caller, *story.agent]
+    for each in sorted(both, key=lambda one: one.began):
+        if isinstance(each, CallerSays):
+            yield f"{clock(each.began):>7}  caller  said        {_said(each.spoken)}"
+            yield f"                 understood  {each.understood or '-'}"
+        else:
+            yield f"{clock(each.began):>7}  agent   said        {each.text}"
+            if each.interrupted:
+                heard, text = len(each.heard.split()), len(each.text.split())
+                yield f"                 heard       {each.heard or '-'}"
+                yield f"                             (the caller cut in after {heard} of the {text} words made ready)"
+            elif each.heard != each.text:
+                yield f"                 heard       {each.heard or '-'}"
+        yield ""
+    if story.hung_up_by_agent is not None:
+        yield f"{clock(story.hung_up_by_agent):>7}  the agent hangs up"
+
+
+def _said(spoken: Spoken | None) -> str:
+    return f"{recorded_text(spoken.what)}  [{spoken.what}.wav]" if spoken else "nothing: a noise was taken for speech"
+
+
+def summary(story: Story, recording: Recording) -> Iterator[str]:
+    """The call in numbers, measured in the recording where they can be."""
+    yield ""
+    yield f"The call lasted {recording.seconds:.1f} s. Measured in its recording, from the caller's side:"
+    pauses = sorted(waits(story, recording))
+    if pauses:
+        yield f"  from the end of a sentence to the agent's first sound: {_spread(pauses)}"
+    for (turn, _), cut in zip(story.barge_ins, cut_after(story, recording), strict=True):
+        decided = turn.spans.get("barge_in")
+        yield f"  talked over, the agent fell silent within {cut:.2f} s" + (
+            f" ({decided:.2f} s of it to be sure that it was speech)" if decided is not None else ""
+        )
+    yield ""
+
+
+def _spread(sorted_seconds: Sequence[float]) -> str:
+    middle = sorted_seconds[len(sorted_seconds) // 2]
+    return f"{middle:.2f} s (median of {len(sorted_seconds)}; {sorted_seconds[0]:.2f} to {sorted_seconds[-1]:.2f})"

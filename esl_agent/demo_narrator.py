@@ -1,0 +1,94 @@
+"""The demo's conversation in the terminal, line by line as it happens: all of it from the journal's notes."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import TextIO
+
+from esl_agent.demo_story import clear
+from esl_agent.journal import Note
+
+_WIDTH = 110
+_INDENT = " " * 16
+#: Steps of an answer in their order, as they are called in the terminal and in the picture.
+STEPS = {
+    "endpointing": "waiting for more",
+    "stt": "recognising",
+    "llm": "thinking",
+    "tts": "voice",
+    "playback": "playback",
+}
+
+
+def clock(seconds: float) -> str:
+    """``1:02.3``"""
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+class Narrator:
+    """``watch`` is what the server calls with every note of the call."""
+
+    def __init__(self, to: TextIO) -> None:
+        self._to = to
+        self.notes: list[Note] = []
+        self.began = 0.0
+        """When the call came in, on the monotonic clock."""
+        self._texts: dict[tuple[int, int], str] = {}
+        self._answered = 0.0
+
+    def watch(self, call_id: str, note: Note) -> None:
+        if not self.notes:
+            self.began = time.monotonic() - note.at
+        self.notes.append(note)
+        facts = note.facts
+        match note.what:
+            case "call":
+                self._line(note.at, "", f"a call comes in for {clear(facts['did'])} from {clear(facts['caller'])}")
+            case "answered":
+                self._answered = note.at
+                self._line(note.at, "", "the agent answers")
+            case "clause":
+                self._texts[facts["turn"], facts["clip"]] = clear(facts["text"])
+            case "began":
+                self._line(note.at, "agent", self._texts.get((facts["turn"], facts["clip"]), ""))
+            case "stop_playback":
+                self._line(note.at, "", "** the caller talks over the agent, who stops **")
+            case "caller":
+                self._line(note.at, "caller", clear(facts["text"]) or "(not understood)")
+            case "turn":
+                self._timings(note)
+            case "hang_up":
+                self._line(note.at, "", "the agent hangs up")
+            case "hung_up":
+                self._line(note.at, "", f"the call is over: {clear(facts['cause'])}")
+            case "provider_failed" | "command_failed" | "media_lost" | "lost":
+                self._line(note.at, "", f"{note.what}: {' '.join(f'{k}={clear(v)}' for k, v in facts.items())}")
+            case _:
+                pass
+
+    def say(self, text: str) -> None:
+        self._to.write(f"{text}\n")
+        self._to.flush()
+
+    def _line(self, at: float, who: str, text: str) -> None:
+        first = f"{clock(at):>7}  {who:<6} "
+        self.say(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=_INDENT))
+
+    def _timings(self, note: Note) -> None:
+        spans = {name: value for name, value in note.facts.items() if isinstance(value, float)}
+        if note.facts["interrupted"]:
+            heard = f'heard of this turn: "{clear(note.facts["agent"])}"'
+            if "barge_in" in spans:
+                heard += f"; decided to stop {milliseconds(spans['barge_in'])} after the first voiced sound"
+            self.say(textwrap.fill(heard, _WIDTH, initial_indent=_INDENT + "-- ", subsequent_indent=_INDENT + "   "))
+        if "latency" in spans:
+            steps = " + ".join(f"{label} {spans[name] * 1000:.0f}" for name, label in STEPS.items() if name in spans)
+            self.say(f"{_INDENT}-- first sound {milliseconds(spans['latency'])} after the caller's last voice: {steps}")
+        elif note.facts["kind"] == "greeting":
+            began = next((n.at for n in self.notes if n.what == "began" and n.facts["turn"] == note.facts["turn"]), 0.0)
+            self.say(f"{_INDENT}-- first sound {milliseconds(began - self._answered)} after the answer")

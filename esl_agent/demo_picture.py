@@ -1,0 +1,153 @@
+"""``timeline.png``: the demo's call at a glance. Drawn from the recording and the journal; needs matplotlib."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from esl_agent.demo_findings import Recording, Voice, cut_after, waits
+from esl_agent.demo_narrator import STEPS
+from esl_agent.demo_story import AgentSays, CallerSays, Story
+
+_CALLER, _AGENT, _CUT, _INK = "#0b6e99", "#c05a1c", "#b3123f", "#333333"
+_STEP_COLOURS = ("#9db4c0", "#5c8001", "#8e6bbf", "#f2a541", "#c05a1c")
+#: Seconds around a barge-in that are shown in detail.
+_BEFORE, _AFTER = 0.8, 1.0
+#: Decibels below full scale at which a lane's height is zero.
+_FLOOR = -50.0
+
+
+def draw(story: Story, recording: Recording, path: Path) -> None:
+    """The whole call in two lanes, its first barge-in in detail, and where the time of each answer went."""
+    figure = plt.figure(figsize=(16, 9.5), dpi=110)
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1.0), width_ratios=(1.0, 1.25), hspace=0.34, wspace=0.3)
+    _lanes(figure.add_subplot(grid[0, :]), story, recording)
+    _barge_in(figure.add_subplot(grid[1, 0]), story, recording)
+    _answers(figure.add_subplot(grid[1, 1]), story, recording)
+    figure.savefig(path, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+
+
+def _lanes(axes: Any, story: Story, recording: Recording) -> None:
+    axes.set_title("One call: who speaks when, and what is understood", loc="left", fontweight="bold", color=_INK)
+    for voice, base, colour in ((recording.caller, 1.35, _CALLER), (recording.agent, 0.0, _AGENT)):
+        heights = _heights(voice)
+        times = np.arange(len(heights)) * recording.seconds / max(1, len(heights))
+        axes.fill_between(times, base, base + heights, color=colour, linewidth=0)
+    for said in story.caller:
+        words = f"“{said.understood}”" if said.understood else "(not understood)"
+        _caption(axes, said.began, 2.32, words, 20, _CALLER, "bottom")
+    for turn in story.agent:
+        axes.axvspan(turn.began, turn.ended, ymax=0.38, color=_AGENT, alpha=0.08, linewidth=0)
+        width = max(12, int((turn.ended - turn.began) * 2.9))
+        words = textwrap.shorten(turn.heard, width * 4, placeholder=" …")
+        _caption(axes, turn.began, -0.06, words, width, _AGENT, "top")
+    for (_, said), cut in zip(story.barge_ins, cut_after(story, recording), strict=True):
+        axes.axvline(said.began, color=_CUT, linewidth=1.4, linestyle=(0, (4, 2)))
+        axes.annotate(
+            f"barge-in: agent silent\nafter {cut * 1000:.0f} ms",
+            (said.began, 1.12),
+            (said.began + 0.5, 1.12),
+            color=_CUT,
+            fontweight="bold",
+            fontsize=9,
+            va="center",
+        )
+    if story.hung_up_by_agent is not None:
+        axes.axvline(story.hung_up_by_agent, color=_INK, linewidth=1)
+        axes.text(story.hung_up_by_agent, 1.12, "agent hangs up ", ha="right", va="center", fontsize=9, color=_INK)
+    axes.set_xlim(0, recording.seconds + 0.3)
+    axes.set_ylim(-1.15, 2.95)
+    axes.set_yticks([0.45, 1.8], ["agent", "caller"], fontweight="bold", fontsize=11)
+    for label, colour in zip(axes.get_yticklabels(), (_AGENT, _CALLER), strict=True):
+        label.set_color(colour)
+    axes.set_xlabel("seconds")
+    _bare(axes)
+
+
+def _caption(axes: Any, x: float, y: float, text: str, width: int, colour: str, va: str) -> None:
+    axes.text(x, y, textwrap.fill(text, width), fontsize=8.5, color=colour, va=va, linespacing=1.25)
+
+
+def _heights(voice: Voice) -> Any:
+    """The level of each 10 ms as 0..0.95 between _FLOOR and full scale."""
+    decibels = 20 * np.log10(np.maximum(voice.levels, 1.0) / 32768)
+    return np.clip((decibels - _FLOOR) / -_FLOOR, 0.0, 1.0) * 0.95
+
+
+def _barge_in(axes: Any, story: Story, recording: Recording) -> None:
+    axes.set_title("The barge-in in detail", loc="left", fontweight="bold", color=_INK)
+    _bare(axes)
+    axes.set_yticks([])
+    if not story.barge_ins:
+        axes.text(0.5, 0.5, "nobody was interrupted", ha="center", transform=axes.transAxes, color=_INK)
+        return
+    (_, said), cut = story.barge_ins[0], cut_after(story, recording)[0]
+    onset = said.began
+    for voice, base, colour in ((recording.caller, 1.1, _CALLER), (recording.agent, -1.1, _AGENT)):
+        first, last = (max(0, int((onset + shift) * voice.rate)) for shift in (-_BEFORE, _AFTER))
+        part = voice.samples[first:last]
+        times = (np.arange(len(part)) + first) / voice.rate - onset
+        axes.plot(times * 1000, base + part / max(1.0, np.abs(part).max(initial=1.0)), color=colour, linewidth=0.5)
+    axes.axvspan(0, cut * 1000, color=_CUT, alpha=0.12, linewidth=0)
+    _marker(axes, 0.0, "caller begins", 2.5, "right")
+    decided = said.noticed - onset
+    _marker(axes, decided, f"decided: {decided * 1000:.0f} ms", 2.5, "left")
+    _marker(axes, cut, f"agent silent: {cut * 1000:.0f} ms", 2.2, "left")
+    axes.set_ylim(-2.3, 2.85)
+    axes.set_xlim(-_BEFORE * 1000, _AFTER * 1000)
+    axes.set_yticks([-1.1, 1.1], ["agent", "caller"], fontweight="bold")
+    for label, colour in zip(axes.get_yticklabels(), (_AGENT, _CALLER), strict=True):
+        label.set_color(colour)
+    axes.set_xlabel("ms from the caller's first sound")
+
+
+def _marker(axes: Any, seconds: float, text: str, y: float, side: str) -> None:
+    axes.axvline(seconds * 1000, color=_CUT, linewidth=1.2, linestyle=(0, (4, 2)))
+    shift = 12 if side == "left" else -12
+    axes.text(seconds * 1000 + shift, y, text, ha=side, va="center", color=_CUT, fontsize=9, fontweight="bold")
+
+
+def _answers(axes: Any, story: Story, recording: Recording) -> None:
+    axes.set_title("From the caller's last voice to the agent's first sound", loc="left", fontweight="bold", color=_INK)
+    rows: list[tuple[CallerSays, AgentSays]] = [
+        (said, turn) for said in story.caller if (turn := story.answered_by(said)) and "latency" in turn.spans
+    ]
+    for row, (_, turn) in enumerate(rows):
+        left = 0.0
+        for (name, label), colour in zip(STEPS.items(), _STEP_COLOURS, strict=True):
+            width = turn.spans.get(name, 0.0) * 1000
+            axes.barh(row, width, 0.62, left=left, color=colour, label=label if row == 0 else None)
+            if width >= 60:
+                axes.text(left + width / 2, row, f"{width:.0f}", ha="center", va="center", fontsize=8.5, color="white")
+            left += width
+        total = turn.spans["latency"] * 1000
+        axes.text(max(left, total) + 8, row, f"{total:.0f} ms", va="center", fontweight="bold", color=_INK, fontsize=9)
+    axes.set_yticks(range(len(rows)), [textwrap.fill(said.understood, 24) for said, _ in rows], fontsize=8.5)
+    axes.invert_yaxis()
+    axes.set_xlabel(_measured(story, recording))
+    _bare(axes)
+    if rows:
+        axes.margins(x=0.14)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.13), ncols=len(STEPS), frameon=False, fontsize=8.5)
+
+
+def _measured(story: Story, recording: Recording) -> str:
+    pauses = sorted(waits(story, recording))
+    if not pauses:
+        return "ms"
+    return f"ms  (in the recording: {pauses[0]:.2f} to {pauses[-1]:.2f} s after the end of the caller's sentence)"
+
+
+def _bare(axes: Any) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
