@@ -28,7 +28,8 @@ STALL_SECONDS = 3.0
 #: Between a failed start, or a broken WebSocket, and the next start.
 RETRY_SECONDS = 0.2
 
-SUBCLASSES = ("mod_audio_fork::connect", "mod_audio_fork::connect_failed", "mod_audio_fork::disconnect")
+#: The one event that tells something the WebSocket does not. It names no attempt.
+SUBCLASSES = ("mod_audio_fork::connect_failed",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class AudioFork:
         self._path: str | None = None
         self._connection: Connection | None = None
         self._attempt = 0
+        self._unreported = 0  # attempts given up without news; it may still come
         self._attached = False
         self._last_frame = 0.0
         self._is_closed = False
@@ -89,15 +91,18 @@ class AudioFork:
             self._fork("start", commands.Trusted(self._settings.url + self._path), "mono", str(self._settings.rate))
         self._call.link.deadlines.after(
             self._settings.connect_timeout,
-            lambda: self._failed(attempt, f"no WebSocket came within {self._settings.connect_timeout:g} s"),
+            lambda: self._gave_up_waiting(attempt),
         )
 
     def on_event(self, event: esl.Event) -> None:
-        """mod_audio_fork's CUSTOM events, in the reader."""
-        if event.subclass == "mod_audio_fork::connect_failed":
+        """mod_audio_fork's connect_failed, in the reader. Late news of an earlier attempt is not held against this
+        one; a DNS failure brings none, so at worst this one waits for its own deadline."""
+        if event.subclass != "mod_audio_fork::connect_failed":
+            return
+        if self._unreported:
+            self._unreported -= 1
+        else:
             self._failed(self._attempt, f"FreeSWITCH could not connect: {event.data[:200]}")
-        elif event.subclass == "mod_audio_fork::disconnect" and not event.body:
-            self._lost("FreeSWITCH reports the WebSocket closed")
 
     def close(self) -> None:
         """Stop listening. The fork itself ends with the channel. Idempotent."""
@@ -115,8 +120,8 @@ class AudioFork:
             self._s1.forget_call(self._call.uuid or "")
 
     def _fork(self, *words: str) -> None:
-        if self._settings.start_by == "execute":
-            self._call.execute("audio_fork", commands.Trusted(" ".join(words)))
+        if self._settings.start_by == "execute" and words[0] == "start":
+            self._call.execute("audio_fork", commands.Trusted(" ".join(words[1:])))
             return
         attempt = self._attempt
 
@@ -165,6 +170,11 @@ class AudioFork:
             return
         connection.close(reason)
         self._again(reason)
+
+    def _gave_up_waiting(self, attempt: int) -> None:
+        if attempt == self._attempt and self._path is not None and not self._is_closed:
+            self._unreported += 1
+            self._failed(attempt, f"no WebSocket came within {self._settings.connect_timeout:g} s")
 
     def _failed(self, attempt: int, reason: str) -> None:
         """A start came to nothing; late news of earlier attempts are ignored."""
