@@ -41,6 +41,7 @@ class FreeSwitchLeg:
         self.caller_name = data.get("Caller-Caller-ID-Name", "")
         self._post = post
         self._was_answered = data.get("Answer-State") == "answered"
+        self._is_answered = False
         self._watchers: list[Callable[[esl.Event], None]] = []
         call.on_event_hook = self._on_event
         call.on_closed_hook = self._on_closed
@@ -60,7 +61,7 @@ class FreeSwitchLeg:
 
     def answer(self) -> None:
         if self._was_answered:
-            self._post(Answered())
+            self._answered()
             return
         self.call.execute("answer", on_done=self._answer_done)
 
@@ -84,6 +85,14 @@ class FreeSwitchLeg:
     def _answer_done(self, result: esl.Event | LegError) -> None:
         if isinstance(result, LegError):
             self._post(CommandFailed("answer", str(result)))
+        elif result.headers.get("Answer-State") == "answered":
+            self._answered()
+
+    def _answered(self) -> None:
+        """Once: whoever hears it starts the sound."""
+        if not self._is_answered:
+            self._is_answered = True
+            self._post(Answered())
 
     def _refused(self, what: str) -> Callable[[esl.Reply | LegError], None]:
         def replied(reply: esl.Reply | LegError) -> None:
@@ -97,7 +106,7 @@ class FreeSwitchLeg:
             self._post(DigitPressed(event.headers.get("DTMF-Digit", "")[:1]))
         elif event.headers.get("Unique-ID", self.id) == self.id:
             if event.name == "CHANNEL_ANSWER":
-                self._post(Answered())
+                self._answered()
             elif event.name == "CHANNEL_HANGUP_COMPLETE":
                 self._post(HungUp(event.headers.get("Hangup-Cause", "")))
         for watcher in self._watchers:
