@@ -72,6 +72,7 @@ class PretendCall:
         self._is_heard = caller is not None or record is not None
         self._merge = max(1, merge_frames)
         self._size = frame_bytes(rate)
+        self._said_before = bytes(self._size)
         self._forks: dict[str, _Fork] = {}
         self._sock: socket.socket | None = None
         self._reader: Any = None
@@ -191,8 +192,10 @@ class PretendCall:
         self.frame_times.append(now - self.started_at)
         self._recording.add(said, heard.ljust(self._size, b"\0"))
         if self._prepared is None:
+            # The last frame, not this one: 20 ms of sound can be sent when they are over.
             for fork in self._forks.values():
-                self._send_said(fork, said)
+                self._send_said(fork, self._said_before)
+            self._said_before = said
         if self.caller:
             for deed in self.caller.take_deeds():
                 if isinstance(deed, HangUp):
