@@ -129,7 +129,7 @@ class Call:
             case ev.ProviderFailed(stage, number, error):
                 journal.note("provider_failed", now, stage=stage, number=number, error=error)
             case ev.CommandFailed(what, reply):
-                journal.note("command_failed", now, what=what, reply=reply)
+                journal.note("command_failed", now, command=what, reply=reply)
             case ev.EndRequested(reason):
                 journal.note("end_requested", now, reason=reason)
             case ev.PlaybackBegan(turn, clip):

@@ -14,7 +14,7 @@ from typing import Any
 
 log = logging.getLogger("esl_agent.call")
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: Outside text is cut here in log lines.
 MAX_TEXT = 500
 
@@ -39,8 +39,8 @@ class Note:
 
 
 def one_line(text: str) -> str:
-    """``text`` fit for a log line: no control characters, no line separators, bounded."""
-    return _UNPRINTABLE.sub(" ", text)[:MAX_TEXT]
+    """``text`` fit for a log line or a file: no control characters, line separators or lone surrogates, bounded."""
+    return _UNPRINTABLE.sub(" ", text[:MAX_TEXT])
 
 
 class Journal:
@@ -61,7 +61,8 @@ class Journal:
         self.notes: list[Note] = []
 
     def note(self, what: str, now: float, /, **facts: Any) -> None:
-        """Write down a fact. Values are numbers, text (made safe here) or ``Private``."""
+        """Write down a fact. Values are numbers, text (made safe here) or ``Private``; the names ``at`` and ``what``
+        are taken."""
         note = Note(round(now - self._began, 3), what, facts)
         self.notes.append(note)
         if log.isEnabledFor(logging.INFO):
@@ -75,7 +76,8 @@ class Journal:
         return {
             "call": self.call_id,
             "notes": [
-                {"at": note.at, "what": note.what, **{k: self._shown(v) for k, v in note.facts.items()}}
+                {"at": note.at, "what": note.what}
+                | {name: self._shown(value) for name, value in note.facts.items() if name not in ("at", "what")}
                 for note in self.notes
             ],
         }

@@ -1,0 +1,84 @@
+"""What is written down about a call, and what is not shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from esl_agent.journal import MAX_TEXT, Journal, Note, Private, one_line
+
+SAID = "my card number is 4111 1111 1111 1111"
+
+
+@pytest.fixture
+def log(caplog) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "esl_agent.call")
+    return caplog
+
+
+def test_what_callers_say_and_their_numbers_are_not_shown(log):
+    journal = Journal("one", 10.0)
+    journal.note("caller", 12.5, utterance=1, text=Private(SAID))
+    assert "4111" not in log.messages[0]
+    assert "text=<8 words>" in log.messages[0]
+    assert "4111" not in json.dumps(journal.record())
+
+
+def test_an_operator_who_asks_for_it_sees_what_was_said(log):
+    journal = Journal("one", 10.0, show_private=True)
+    journal.note("caller", 12.5, text=Private(SAID))
+    assert SAID in log.messages[0]
+    assert SAID in json.dumps(journal.record())
+
+
+def test_who_watches_in_the_process_sees_the_facts_as_they_are():
+    seen = []
+    Journal("one", 10.0, watch=lambda call, note: seen.append((call, note))).note("caller", 11.0, text=Private(SAID))
+    assert seen == [("one", Note(1.0, "caller", {"text": Private(SAID)}))]
+
+
+def test_every_line_names_its_call_and_when_in_it(log):
+    journal = Journal("56cd32a6", 100.0)
+    journal.note("answered", 100.1234)
+    journal.note("turn", 103.0, latency=0.87654321)
+    assert log.messages == ["call=56cd32a6 t=0.123 answered ", "call=56cd32a6 t=3.000 turn latency=0.877"]
+
+
+HOSTILE = ["a\ncall=other t=0 hung_up", "a\r\x1b[31mb", "a\u2028b", "\x00", "\x85", "x" * 10000, "a\ud800b"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("show", [True, False])
+def test_outside_text_never_begins_a_line_of_its_own(log, text, show):
+    journal = Journal(text, 0.0, show_private=show)
+    journal.note("call", 1.0, name=Private(text), error=text)
+    (line,) = log.messages
+    assert line.splitlines() == [line]
+    assert "\x1b" not in line
+    assert len(line) < 4 * MAX_TEXT
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("show", [True, False])
+def test_a_record_can_be_written_whatever_was_said(text, show):
+    journal = Journal(text, 0.0, show_private=show)
+    journal.note("call", 1.0, name=Private(text), error=text)
+    json.dumps(journal.record(), ensure_ascii=False).encode("utf-8")
+
+
+def test_a_fact_never_hides_what_happened_or_when():
+    journal = Journal("one", 0.0)
+    journal.note("command_failed", 1.0, what="answer", at=5, reply="-ERR no")
+    assert journal.record()["notes"] == [{"at": 1.0, "what": "command_failed", "reply": "-ERR no"}]
+
+
+def test_a_record_can_be_kept_as_json():
+    journal = Journal("one", 0.0)
+    journal.note("turn", 1.0, turn=1, interrupted=False, latency=0.5, agent=Private("hello"), nothing=None)
+    assert json.loads(json.dumps(journal.record())) == journal.record()
+
+
+def test_one_line_keeps_ordinary_words():
+    assert one_line("Grüße, 你好 – ok") == "Grüße, 你好 – ok"
