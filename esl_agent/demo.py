@@ -7,7 +7,7 @@ a person as the caller. What is printed is what the journal says as it happens, 
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
 import socket
 import tempfile
 import time
@@ -40,6 +40,7 @@ SCRIPT: tuple[Step, ...] = (
     Say("queue-thankyou"),
     Say("vm-goodbye"),
 )
+FILES = ("call.wav", "transcript.txt", "timeline.png", "record.json")
 #: The demo has failed when fewer sentences than this were understood and answered.
 ANSWERS = 4
 #: A call that lasts longer than this has failed.
@@ -50,26 +51,28 @@ _WARM_SECONDS = 30.0
 def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT, answers: int = ANSWERS) -> int:
     """Place the call, print it, leave ``call.wav``, ``transcript.txt``, ``timeline.png`` and ``record.json``.
 
-    Returns the exit status: 0 if the call was what it should be. Raises ConfigError if nobody answers NUMBER.
+    Files of an earlier call are removed first. Returns the exit status: 0 if the call was what it should be. Raises
+    ConfigError if nobody answers NUMBER.
     """
     narrator = Narrator(to)
     directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as records:
         config = config_for(configuration.load(conf), Path(records))
         story = _call(conf, config, directory, script, narrator)
-        _keep_record(Path(records), directory / "record.json")
+        for record in Path(records).glob("*.json"):
+            shutil.copyfile(record, directory / "record.json")
     recording = listen(directory / "call.wav")
     (directory / "transcript.txt").write_text("\n".join(transcript(story)) + "\n", encoding="utf-8")
-    files = ["call.wav", "transcript.txt", "record.json"]
-    if _drawn(story, recording, directory / "timeline.png", narrator):
-        files.insert(2, "timeline.png")
+    _draw(story, recording, directory / "timeline.png", narrator)
     found = verdicts(story, recording, answers)
     for line in summary(story, recording):
         narrator.say(line)
     for is_so, text in found:
         narrator.say(f"  {'ok  ' if is_so else 'FAIL'}  {text}")
     narrator.say("")
-    narrator.say(f"Left in {directory}/: {', '.join(files)}")
+    narrator.say(f"Left in {directory}/: {', '.join(name for name in FILES if (directory / name).exists())}")
     return 0 if all(is_so for is_so, _ in found) else 1
 
 
@@ -121,7 +124,8 @@ def _call(conf: Path, config: Config, directory: Path, script: Sequence[Step], n
                 call.hang_up()
                 call.wait(5.0)
             call.wait_released(5.0)
-            wait_for(lambda: not server.calls, 2.0)
+            records = Path(config.service.records.directory)
+            wait_for(lambda: any(records.glob("*.json")), 5.0)
         if not call.frame_times:
             raise EslAgentError(f"demo: the call had no sound: {call.facts[-1:]}")
     finally:
@@ -145,19 +149,13 @@ def _warm_up(server: Server) -> None:
     wait_for(lambda: all(server.cache.get(engines.tts.voice, text) for text in clauses), _WARM_SECONDS)
 
 
-def _keep_record(records: Path, path: Path) -> None:
-    for record in records.glob("*.json"):
-        path.write_text(json.dumps(json.loads(record.read_text()), indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _drawn(story: Story, recording: Recording, path: Path, narrator: Narrator) -> bool:
+def _draw(story: Story, recording: Recording, path: Path, narrator: Narrator) -> None:
     try:
         from esl_agent.demo_picture import draw
     except ImportError:
         narrator.say("(no timeline.png: matplotlib is not installed; pip install 'esl-agent[demo]')")
-        return False
+        return
     draw(story, recording, path)
-    return True
 
 
 def transcript(story: Story) -> Iterator[str]:

@@ -11,14 +11,8 @@ from esl_agent.journal import Note
 
 _WIDTH = 110
 _INDENT = " " * 16
-#: Steps of an answer in their order, as they are called in the terminal and in the picture.
-STEPS = {
-    "endpointing": "waiting for more",
-    "stt": "recognising",
-    "llm": "thinking",
-    "tts": "voice",
-    "playback": "playback",
-}
+#: Steps of an answer in their order; endpointing: making sure that the caller has finished.
+STEPS = ("endpointing", "stt", "llm", "tts", "playback")
 
 
 def clock(seconds: float) -> str:
@@ -87,7 +81,7 @@ class Narrator:
                 heard += f"; decided to stop {milliseconds(spans['barge_in'])} after the first voiced sound"
             self.say(textwrap.fill(heard, _WIDTH, initial_indent=_INDENT + "-- ", subsequent_indent=_INDENT + "   "))
         if "latency" in spans:
-            steps = " + ".join(f"{label} {spans[name] * 1000:.0f}" for name, label in STEPS.items() if name in spans)
+            steps = ", ".join(f"{name} {spans[name] * 1000:.0f}" for name in STEPS if name in spans)
             self.say(f"{_INDENT}-- first sound {milliseconds(spans['latency'])} after the caller's last voice: {steps}")
         elif note.facts["kind"] == "greeting":
             began = next((n.at for n in self.notes if n.what == "began" and n.facts["turn"] == note.facts["turn"]), 0.0)

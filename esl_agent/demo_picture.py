@@ -14,13 +14,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from esl_agent.demo_findings import Recording, Voice, cut_after, waits
-from esl_agent.demo_narrator import STEPS
+from esl_agent.demo_narrator import STEPS, milliseconds
 from esl_agent.demo_story import AgentSays, CallerSays, Story
 
 _CALLER, _AGENT, _CUT, _INK = "#0b6e99", "#c05a1c", "#b3123f", "#333333"
 _STEP_COLOURS = ("#9db4c0", "#5c8001", "#8e6bbf", "#f2a541", "#c05a1c")
+_LABELS = {
+    "endpointing": "endpointing: sure that the caller has finished",
+    "stt": "stt: words",
+    "llm": "llm: first words of the answer",
+    "tts": "tts: first clause spoken",
+    "playback": "playback: FreeSWITCH begins",
+}
 #: Seconds around a barge-in that are shown in detail.
 _BEFORE, _AFTER = 0.8, 1.0
+#: Letters of the agent's words side by side over the whole width.
+_LETTERS = 205
 #: Decibels below full scale at which a lane's height is zero.
 _FLOOR = -50.0
 
@@ -44,37 +53,28 @@ def _lanes(axes: Any, story: Story, recording: Recording) -> None:
         axes.fill_between(times, base, base + heights, color=colour, linewidth=0)
     for said in story.caller:
         words = f"“{said.understood}”" if said.understood else "(not understood)"
-        _caption(axes, said.began, 2.32, words, 20, _CALLER, "bottom")
+        axes.text(said.began, 2.33, textwrap.fill(words, 20), fontsize=8.5, color=_CALLER, va="bottom")
+    letters = _LETTERS / max(20.0, recording.seconds)
     for turn in story.agent:
-        axes.axvspan(turn.began, turn.ended, ymax=0.38, color=_AGENT, alpha=0.08, linewidth=0)
-        width = max(12, int((turn.ended - turn.began) * 2.9))
-        words = textwrap.shorten(turn.heard, width * 4, placeholder=" …")
-        _caption(axes, turn.began, -0.06, words, width, _AGENT, "top")
-    for (_, said), cut in zip(story.barge_ins, cut_after(story, recording), strict=True):
-        axes.axvline(said.began, color=_CUT, linewidth=1.4, linestyle=(0, (4, 2)))
-        axes.annotate(
-            f"barge-in: agent silent\nafter {cut * 1000:.0f} ms",
-            (said.began, 1.12),
-            (said.began + 0.5, 1.12),
-            color=_CUT,
-            fontweight="bold",
-            fontsize=9,
-            va="center",
+        axes.axvspan(turn.began, turn.ended, ymax=0.44, color=_AGENT, alpha=0.08, linewidth=0)
+        lines = textwrap.wrap(
+            turn.heard, max(12, int((turn.ended - turn.began) * letters)), max_lines=7, placeholder=" …"
         )
+        axes.text(turn.began, -0.08, "\n".join(lines), fontsize=8, color=_AGENT, va="top", linespacing=1.2)
+    for (_, said), cut in zip(story.barge_ins, cut_after(story, recording), strict=True):
+        axes.vlines(said.began, 0, 2.25, color=_CUT, linewidth=1.4, linestyle=(0, (4, 2)))
+        words = f"barge-in: agent silent\nafter {milliseconds(cut)}"
+        axes.text(said.began + 0.4, 1.13, words, color=_CUT, fontweight="bold", fontsize=9, va="center")
     if story.hung_up_by_agent is not None:
         axes.axvline(story.hung_up_by_agent, color=_INK, linewidth=1)
         axes.text(story.hung_up_by_agent, 1.12, "agent hangs up ", ha="right", va="center", fontsize=9, color=_INK)
     axes.set_xlim(0, recording.seconds + 0.3)
-    axes.set_ylim(-1.15, 2.95)
+    axes.set_ylim(-1.55, 2.95)
     axes.set_yticks([0.45, 1.8], ["agent", "caller"], fontweight="bold", fontsize=11)
     for label, colour in zip(axes.get_yticklabels(), (_AGENT, _CALLER), strict=True):
         label.set_color(colour)
     axes.set_xlabel("seconds")
     _bare(axes)
-
-
-def _caption(axes: Any, x: float, y: float, text: str, width: int, colour: str, va: str) -> None:
-    axes.text(x, y, textwrap.fill(text, width), fontsize=8.5, color=colour, va=va, linespacing=1.25)
 
 
 def _heights(voice: Voice) -> Any:
@@ -98,22 +98,22 @@ def _barge_in(axes: Any, story: Story, recording: Recording) -> None:
         times = (np.arange(len(part)) + first) / voice.rate - onset
         axes.plot(times * 1000, base + part / max(1.0, np.abs(part).max(initial=1.0)), color=colour, linewidth=0.5)
     axes.axvspan(0, cut * 1000, color=_CUT, alpha=0.12, linewidth=0)
-    _marker(axes, 0.0, "caller begins", 2.5, "right")
     decided = said.noticed - onset
-    _marker(axes, decided, f"decided: {decided * 1000:.0f} ms", 2.5, "left")
-    _marker(axes, cut, f"agent silent: {cut * 1000:.0f} ms", 2.2, "left")
+    for seconds in (0.0, decided, cut):
+        axes.axvline(seconds * 1000, color=_CUT, linewidth=1.2, linestyle=(0, (4, 2)))
+    right = max(decided, cut) * 1000 + 14
+    for x, y, text, side in (
+        (-14, 2.5, "caller begins", "right"),
+        (right, 2.5, f"decided to stop: {milliseconds(decided)}", "left"),
+        (right, 2.2, f"agent silent: {milliseconds(cut)}", "left"),
+    ):
+        axes.text(x, y, text, ha=side, va="center", color=_CUT, fontsize=9, fontweight="bold")
     axes.set_ylim(-2.3, 2.85)
     axes.set_xlim(-_BEFORE * 1000, _AFTER * 1000)
     axes.set_yticks([-1.1, 1.1], ["agent", "caller"], fontweight="bold")
     for label, colour in zip(axes.get_yticklabels(), (_AGENT, _CALLER), strict=True):
         label.set_color(colour)
     axes.set_xlabel("ms from the caller's first sound")
-
-
-def _marker(axes: Any, seconds: float, text: str, y: float, side: str) -> None:
-    axes.axvline(seconds * 1000, color=_CUT, linewidth=1.2, linestyle=(0, (4, 2)))
-    shift = 12 if side == "left" else -12
-    axes.text(seconds * 1000 + shift, y, text, ha=side, va="center", color=_CUT, fontsize=9, fontweight="bold")
 
 
 def _answers(axes: Any, story: Story, recording: Recording) -> None:
@@ -123,9 +123,9 @@ def _answers(axes: Any, story: Story, recording: Recording) -> None:
     ]
     for row, (_, turn) in enumerate(rows):
         left = 0.0
-        for (name, label), colour in zip(STEPS.items(), _STEP_COLOURS, strict=True):
+        for name, colour in zip(STEPS, _STEP_COLOURS, strict=True):
             width = turn.spans.get(name, 0.0) * 1000
-            axes.barh(row, width, 0.62, left=left, color=colour, label=label if row == 0 else None)
+            axes.barh(row, width, 0.62, left=left, color=colour, label=_LABELS.get(name, name) if row == 0 else None)
             if width >= 60:
                 axes.text(left + width / 2, row, f"{width:.0f}", ha="center", va="center", fontsize=8.5, color="white")
             left += width
@@ -137,7 +137,7 @@ def _answers(axes: Any, story: Story, recording: Recording) -> None:
     _bare(axes)
     if rows:
         axes.margins(x=0.14)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.13), ncols=len(STEPS), frameon=False, fontsize=8.5)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.13), ncols=3, frameon=False, fontsize=8.5)
 
 
 def _measured(story: Story, recording: Recording) -> str:

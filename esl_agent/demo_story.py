@@ -87,6 +87,7 @@ def tell(notes: Iterable[Note], spoken: Sequence[Spoken], seconds: float) -> Sto
     began: dict[int, float] = {}
     last_played: dict[int, float] = {}
     answers: dict[int, int] = {}
+    stopped = 0.0
     unanswered: int | None = None
     turns: list[AgentSays] = []
     hung_up = None
@@ -109,11 +110,13 @@ def tell(notes: Iterable[Note], spoken: Sequence[Spoken], seconds: float) -> Sto
                 began.setdefault(turn, note.at)
             case "played":
                 last_played[turn] = note.at
+            case "stop_playback":
+                stopped = note.at
             case "turn" if turn in began:
                 spans = {name: float(value) for name, value in facts.items() if isinstance(value, float)}
                 text, heard = " ".join(texts.get(turn, [])), clear(facts["agent"])
                 answer = answers.get(turn) if facts["kind"] == "reply" else None
-                ended = last_played.get(turn, note.at)
+                ended = stopped if facts["interrupted"] else last_played.get(turn, note.at)
                 turns.append(
                     AgentSays(turn, facts["kind"], began[turn], ended, text, heard, facts["interrupted"], spans, answer)
                 )

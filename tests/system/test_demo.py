@@ -1,0 +1,77 @@
+"""``make demo`` as a newcomer gets it, with a caller who says less: the server, the wire and the engines are real."""
+
+from __future__ import annotations
+
+import io
+import json
+import wave
+from pathlib import Path
+
+import pytest
+
+from esl_agent import demo
+from esl_agent.config import load
+from esl_agent.demo_findings import listen
+from esl_agent.testing.caller import BargeIn, Say
+
+CONF = Path(__file__).parents[2] / "conf"
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+    """(exit status, what was printed, where the files are) of one short call."""
+    directory = tmp_path_factory.mktemp("demo")
+    to = io.StringIO()
+    script = (Say("tt-weasels"), BargeIn("vm-goodbye", after=1.5))
+    return demo.run(CONF, directory, to, script, answers=2), to.getvalue(), directory
+
+
+def test_the_demo_calls_the_agent_and_finds_all_it_promises(made: tuple[int, str, Path]) -> None:
+    status, printed, directory = made
+    assert status == 0, printed
+    assert {path.name for path in directory.iterdir()} == set(demo.FILES)
+
+
+def test_the_recording_has_the_caller_left_and_the_agent_right(made: tuple[int, str, Path]) -> None:
+    path = made[2] / "call.wav"
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getframerate()) == (2, 8000)
+    recording = listen(path)
+    assert recording.agent.first_heard(0.0) == pytest.approx(0.0, abs=0.3)
+    assert recording.caller.seconds > 2.0
+    assert recording.agent.seconds > 5.0
+    assert max(recording.caller.peak, recording.agent.peak) < 32700
+    assert abs(recording.caller.loudness - recording.agent.loudness) < 6.0
+
+
+def test_the_agent_falls_silent_when_the_caller_talks_over_it(made: tuple[int, str, Path]) -> None:
+    recording = listen(made[2] / "call.wav")
+    notes = json.loads((made[2] / "record.json").read_text())["notes"]
+    [stopped] = [note["at"] for note in notes if note["what"] == "stop_playback"]
+    assert recording.agent.levels[int((stopped - 0.5) * 100) : int(stopped * 100)].max() > 200
+    assert recording.agent.silent_from(stopped) < stopped + 0.3
+
+
+def test_what_is_printed_is_what_was_understood(made: tuple[int, str, Path]) -> None:
+    _, printed, directory = made
+    notes = json.loads((directory / "record.json").read_text())["notes"]
+    understood = [note["text"].strip("'") for note in notes if note["what"] == "caller"]
+    assert understood[-1] == "goodbye"
+    for text in understood:
+        assert f"caller {text}" in printed
+    transcript = (directory / "transcript.txt").read_text()
+    assert "Weasels have eaten our phone system" in transcript
+    assert f"understood  {understood[0]}" in transcript
+
+
+def test_the_picture_is_a_picture(made: tuple[int, str, Path]) -> None:
+    assert (made[2] / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_runs_beside_an_agent_at_work(tmp_path: Path) -> None:
+    config = load(CONF, environment={})
+    service = demo.config_for(config, tmp_path).service
+    addresses = {service.freeswitch.listen, service.audio.listen}
+    assert len(addresses) == 2
+    assert not addresses & {config.service.freeswitch.listen, config.service.audio.listen}
