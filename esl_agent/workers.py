@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 #: A clip is never longer than this: a voice that does not stop is a fault, not a long sentence.
 MAX_CLIP_SECONDS = 60.0
 
+#: A reply is cut here: some twenty minutes of talk, or a model in a loop.
+MAX_REPLY_CHARACTERS = 20_000
+
 _Key = tuple[str, int, int]
 
 
@@ -85,12 +88,17 @@ class Workers:
 
     def ask_model(self, turn: int, messages: tuple[Message, ...]) -> None:
         def think() -> None:
-            hang_up = False
+            hang_up, size = False, 0
             for part in self._engines.llm.reply(messages):
                 if isinstance(part, HangUpPart):
                     hang_up = True
-                else:
+                elif part.text:
                     self._post(ReplyText(turn, part.text))
+                    size += len(part.text)
+                size += 1  # pieces without words end too
+                if size > MAX_REPLY_CHARACTERS:
+                    log.warning("call=%s llm: more than %d characters; cut", self._call_id, MAX_REPLY_CHARACTERS)
+                    break
             self._post(ReplyEnded(turn, hang_up))
 
         self._start(("llm", turn, 0), think)
@@ -140,6 +148,9 @@ class Workers:
         except ProviderError as error:
             log.warning("call=%s %s", self._call_id, error)
             self._post(ProviderFailed(stage, key[1], str(error), error.retryable, clip=key[2]))
+        except gevent.Timeout as error:
+            log.warning("call=%s %s: %s", self._call_id, stage, error)
+            self._post(ProviderFailed(stage, key[1], f"{stage}: timed out: {error}", True, clip=key[2]))
         except Exception as error:  # an edge that logs: a provider's bug must not end the call
             log.exception("call=%s %s: unexpected error", self._call_id, stage)
             self._post(ProviderFailed(stage, key[1], repr(error), False, clip=key[2]))

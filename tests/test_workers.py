@@ -1,0 +1,264 @@
+"""The greenlets that listen, think and speak for a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, Transcribed
+from esl_agent.errors import ProviderError
+from esl_agent.providers.base import Engines, HangUpPart, TextPart, Transcript
+from esl_agent.speech_cache import SpeechCache
+from esl_agent.testing.providers import GOODBYE, CannedLlm, CannedStt, ToneTts, Trouble
+from esl_agent.workers import MAX_CLIP_SECONDS, MAX_REPLY_CHARACTERS, Workers
+
+PATIENCE = 5.0
+QUESTION = (Message("user", "hello"),)
+
+
+class Scripted:
+    """An engine of any stage whose answer is ``make()``; ``closed`` counts generators that were let go."""
+
+    streaming, rate, voice = True, 8000, "scripted"
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        self._make = make
+        self.closed = 0
+
+    def _run(self) -> Iterator[Any]:
+        try:
+            yield from self._make()
+        finally:
+            self.closed += 1
+
+    def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Any]:
+        return self._run()
+
+    def reply(self, messages: Any) -> Iterator[Any]:
+        return self._run()
+
+    speak = reply
+
+
+class Desk:
+    def __init__(self, stt: Any = None, llm: Any = None, tts: Any = None) -> None:
+        self.posted: list[Any] = []
+        self.cache = SpeechCache()
+        self.engines = Engines(
+            stt or CannedStt(["hello"], sleep=gevent.sleep),
+            llm or CannedLlm(["hi there"], sleep=gevent.sleep),
+            tts or ToneTts(8000, sleep=gevent.sleep),
+        )
+        self.workers = Workers(self.engines, self.cache, 8000, self.posted.append, "one")
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        with gevent.Timeout(PATIENCE, AssertionError(f"only {self.posted}")):
+            while not condition():
+                gevent.sleep(0)
+
+    def idle(self) -> list[Any]:
+        self.until(lambda: not self.workers._running)
+        return self.posted
+
+    def all(self, stage: str) -> None:
+        """Give each stage something to do; only ``stage`` is looked at."""
+        if stage == "stt":
+            self.workers.open_utterance(1)
+            self.workers.close_utterance(1)
+        elif stage == "llm":
+            self.workers.ask_model(1, QUESTION)
+        else:
+            self.workers.synthesise(1, 0, "hello")
+
+
+def endless(piece: Any) -> Callable[[], Iterator[Any]]:
+    def make() -> Iterator[Any]:
+        while True:
+            yield piece
+
+    return make
+
+
+def silent() -> Iterator[Any]:
+    gevent.sleep(3600.0)
+    yield None
+
+
+def test_an_utterance_is_heard_while_it_is_spoken():
+    desk = Desk()
+    desk.workers.open_utterance(1)
+    for _ in range(10):
+        desk.workers.send_audio(1, bytes(320))
+        gevent.sleep(0)
+    desk.workers.close_utterance(1)
+    assert desk.idle() == [Transcribed(1, "hello", True)]
+    assert desk.engines.stt.heard == [3200]
+
+
+def test_a_failed_recogniser_gets_the_whole_utterance_again():
+    desk = Desk(stt=CannedStt(["hello"], trouble=Trouble(fail=1), sleep=gevent.sleep))
+    desk.workers.open_utterance(1)
+    desk.workers.send_audio(1, bytes(320))
+    desk.workers.close_utterance(1)
+    assert isinstance(desk.idle()[0], ProviderFailed)
+    desk.workers.retry_utterance(1)
+    assert desk.idle()[1:] == [Transcribed(1, "hello", True)]
+    assert desk.engines.stt.heard == [320, 320]
+
+
+def test_a_reply_comes_in_pieces_and_ends_once():
+    desk = Desk(llm=CannedLlm(["one two"], word_by_word=True, sleep=gevent.sleep))
+    desk.workers.ask_model(3, QUESTION)
+    assert desk.idle() == [ReplyText(3, "one"), ReplyText(3, " two"), ReplyEnded(3, False)]
+
+
+def test_a_reply_that_wants_to_hang_up_says_so_at_its_end():
+    desk = Desk(llm=CannedLlm([GOODBYE], sleep=gevent.sleep))
+    desk.workers.ask_model(3, QUESTION)
+    assert desk.idle()[-1] == ReplyEnded(3, True)
+
+
+def test_a_known_phrase_is_not_spoken_again():
+    desk = Desk()
+    desk.workers.synthesise(1, 0, "hello")
+    sound = desk.idle()[0].audio
+    desk.cache.put(desk.engines.tts.voice, "hello", sound)
+    desk.workers.synthesise(2, 0, "hello")
+    assert desk.posted[1:] == [Synthesised(2, 0, sound)]
+    assert desk.engines.tts.said == ["hello"]
+
+
+@pytest.mark.parametrize("stage", ["stt", "llm", "tts"])
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (ProviderError("llm", "busy", retryable=True), True),
+        (ProviderError("llm", "no"), False),
+        (ValueError("a bug"), False),
+        (gevent.Timeout(0.0), True),
+    ],
+)
+def test_whatever_goes_wrong_in_a_provider_is_told_once(stage, error, retryable):
+    def broken() -> Iterator[Any]:
+        raise error
+        yield
+
+    engine = Scripted(broken)
+    desk = Desk(**{stage: engine})
+    desk.all(stage)
+    (failure,) = desk.idle()
+    assert (failure.stage, failure.number, failure.retryable) == (stage, 1, retryable)
+    assert engine.closed == 1
+
+
+def test_a_recogniser_that_ends_without_a_last_word_failed():
+    desk = Desk(stt=Scripted(lambda: iter([Transcript("hel", False)])))
+    desk.all("stt")
+    assert [type(event) for event in desk.idle()] == [Transcribed, ProviderFailed]
+
+
+def test_a_voice_without_sound_failed():
+    desk = Desk(tts=Scripted(lambda: iter([b"", b""])))
+    desk.all("tts")
+    assert [type(event) for event in desk.idle()] == [ProviderFailed]
+
+
+def test_half_a_sample_at_the_end_of_a_voices_sound_is_cut():
+    desk = Desk(tts=Scripted(lambda: iter([b"abc", b"de"])))
+    desk.all("tts")
+    assert desk.idle()[0].audio.pcm == b"abcd"
+
+
+def test_a_voice_that_never_stops_is_stopped():
+    desk = Desk(tts=Scripted(endless(bytes(16000))))
+    desk.all("tts")
+    assert [type(event) for event in desk.idle()] == [ProviderFailed]
+    assert f"{MAX_CLIP_SECONDS:g} s" in desk.posted[0].error
+
+
+def test_a_model_that_never_stops_is_stopped():
+    engine = Scripted(endless(TextPart("word " * 100)))
+    desk = Desk(llm=engine)
+    desk.all("llm")
+    assert desk.idle()[-1] == ReplyEnded(1, False)
+    assert sum(len(event.text) for event in desk.posted[:-1]) <= MAX_REPLY_CHARACTERS + 500
+    assert engine.closed == 1
+
+
+def test_a_model_that_sends_empty_pieces_for_ever_is_stopped():
+    desk = Desk(llm=Scripted(endless(TextPart(""))))
+    desk.all("llm")
+    assert desk.idle()[-1] == ReplyEnded(1, False)
+
+
+@pytest.mark.parametrize("stage", ["stt", "llm", "tts"])
+def test_an_abandoned_worker_lets_go_of_its_provider_and_says_nothing_more(stage):
+    engine = Scripted(silent)
+    desk = Desk(**{stage: engine})
+    desk.all(stage)
+    gevent.sleep(0)
+    desk.workers.abandon_utterance(1) if stage == "stt" else desk.workers.abandon_turn(1)
+    desk.until(lambda: engine.closed)
+    assert desk.idle() == []
+
+
+def test_abandoning_a_turn_leaves_the_caller_s_utterance_and_other_turns_alone():
+    desk = Desk(stt=Scripted(silent), llm=Scripted(silent))
+    desk.all("stt")
+    desk.all("llm")
+    desk.workers.ask_model(2, QUESTION)
+    gevent.sleep(0)
+    desk.workers.abandon_turn(1)
+    assert sorted(desk.workers._running) == [("llm", 2, 0), ("stt", 1, 0)]
+    desk.workers.close()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_end_of_a_call_stops_everything(begun):
+    engines = [Scripted(silent) for _ in range(3)]
+    desk = Desk(*engines)
+    for stage in ("stt", "llm", "tts"):
+        desk.all(stage)
+    if begun:
+        gevent.sleep(0)
+    desk.workers.close()
+    desk.workers.close()
+    desk.until(lambda: sum(engine.closed for engine in engines) == 3 * begun)
+    assert desk.idle() == []
+    desk.workers.send_audio(1, bytes(320))
+    desk.workers.close_utterance(1)
+    desk.workers.retry_utterance(1)
+    assert desk.idle() == []
+
+
+def test_sound_for_an_utterance_that_is_over_is_dropped():
+    desk = Desk()
+    desk.all("stt")
+    desk.idle()
+    desk.workers.send_audio(1, bytes(320))
+    assert desk.workers._feeds == {}
+
+
+def test_a_hang_up_between_words_keeps_the_words():
+    desk = Desk(llm=Scripted(lambda: iter([TextPart("bye"), HangUpPart(), TextPart(" bye")])))
+    desk.all("llm")
+    assert desk.idle() == [ReplyText(1, "bye"), ReplyText(1, " bye"), ReplyEnded(1, True)]
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_size():
+    from esl_agent.audio.pcm import Sound
+
+    cache = SpeechCache(max_bytes=1000)
+    for text in "abc":
+        cache.put("v", text, Sound(bytes(400), 8000))
+        assert cache.get("v", "a") is not None
+    assert cache.get("v", "b") is None
+    assert cache.get("v", "c") is not None
+    assert cache.get("w", "a") is None
+    cache.put("v", "a", Sound(bytes(900), 8000))
+    assert cache.get("v", "c") is None
+    assert cache.get("v", "a") is not None
