@@ -1,0 +1,73 @@
+"""The benchmark of whole calls runs and says what it should; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.analysis import Seen, Spread, barge_ins, lateness, own_share
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.system
+def test_three_calls_for_two_seconds_are_measured_from_the_first_command_to_the_last_frame():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load", "--calls", "3", "--seconds", "2", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["calls"] == 3
+    assert found["dropped"] == 0
+    assert found["lateness"]["count"] > 3 * 50
+    for what in ("accept", "greeting", "lateness", "hub_lag", "load_lag"):
+        spread = found[what]
+        assert 0.0 <= spread["p50"] <= spread["p99"] <= spread["worst"], what
+    assert math.isfinite(found["call_bytes"])
+    assert found["cpu"] > 0.0
+    assert isinstance(found["is_valid"], bool)
+
+
+def call(**facts) -> Seen:
+    return Seen(**{
+        "uuid": "u", "began": 0.0, "kind": 0, "first_due": 10.0, "frames": 500, "connect": 0.1, "answered": 0.2,
+        "media": 0.3, "playbacks": [], "breaks": [], **facts,
+    })  # fmt: skip
+
+
+def test_a_frame_is_late_by_what_it_was_dealt_with_after_its_place_on_the_senders_clock():
+    assert lateness({"u": [10.0, 10.023, 10.04]}, [call()], 0.0, 99.0) == pytest.approx([0.0, 0.003, 0.0])
+
+
+def test_a_break_counts_from_the_first_sample_said_over_the_agent():
+    heard = call(breaks=[11.16], heard=[(10.5, 11.2)])
+    plain, voiced, missed = barge_ins(heard, 1000, [(51, 53)], 0.0, 99.0)
+    assert (plain, voiced, missed) == (pytest.approx([0.16]), pytest.approx([0.12]), 0)
+
+
+def test_speech_over_an_agent_that_goes_on_speaking_was_missed():
+    assert barge_ins(call(heard=[(10.5, 19.0)]), 1000, [(51, 53)], 0.0, 99.0) == ([], [], 1)
+
+
+def test_speech_into_the_agents_silence_is_no_barge_in():
+    assert barge_ins(call(breaks=[11.1], heard=[(10.1, 10.5)]), 1000, [(51, 53)], 0.0, 99.0) == ([], [], 0)
+
+
+def test_the_providers_time_is_not_ours():
+    talked = call(playbacks=[1.0, 10.36, 12.0])
+    assert own_share({"u": [10.0]}, [talked], 0.35, 0.0, 99.0) == pytest.approx([0.01])
+
+
+def test_the_99th_percentile_of_a_hundred_samples_is_the_second_worst():
+    spread = Spread.of([float(i) for i in range(101)])
+    assert spread is not None
+    assert (spread.p50, spread.p99, spread.worst) == (50.0, 99.0, 100.0)
