@@ -10,6 +10,8 @@ from esl_agent.audio.pcm import FRAME_SECONDS
 
 #: A load this late at its 99th percentile, or at worst, is no measure of the agent.
 LOAD_P99, LOAD_WORST = 0.005, 0.05
+#: Nor is a run beside which other processes used more than this many cores.
+OTHERS = 0.15
 #: Speech over the agent that was not answered by a break within this time was missed.
 PATIENCE = 1.0
 
@@ -72,14 +74,17 @@ class Result:
     """Cores used by the agent process."""
     call_bytes: float
     """Resident memory a call adds."""
-    is_valid: bool
+    others: float
+    """Cores used by all other processes of the machine meanwhile."""
+    spoilt_by: str
+    """Why the run does not count; empty if it does."""
 
     @property
     def cpu_per_call(self) -> float:
         return self.cpu / max(1, self.calls)
 
 
-def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int) -> Result:
+def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int, others: float) -> Result:
     """``agent`` and ``load`` as bench.agent_side and bench.caller_side leave them."""
     began, ended = agent["began"], agent["ended"]
     calls: list[Seen] = load["calls"]
@@ -106,8 +111,18 @@ def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int) -> Re
         dropped=agent["dropped"],
         cpu=agent["cpu"] / seconds,
         call_bytes=(agent["bytes"] - agent["idle_bytes"]) / max(1, agent["calls"]),
-        is_valid=load_lag is not None and load_lag.p99 <= LOAD_P99 and load_lag.worst <= LOAD_WORST,
+        others=others,
+        spoilt_by=spoilt_by(load_lag, others),
     )
+
+
+def spoilt_by(load_lag: Spread | None, others: float) -> str:
+    """Why a run is no measure of the agent; empty if it is one."""
+    if load_lag is None:
+        return "no load"
+    if load_lag.p99 > LOAD_P99 or load_lag.worst > LOAD_WORST:
+        return "the load was late"
+    return "the machine was busy" if others > OTHERS else ""
 
 
 def lateness(handled: Mapping[str, Sequence[float]], calls: Sequence[Seen], began: float, ended: float) -> list[float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis import Seen, Spread, barge_ins, lateness, own_share
+from bench.analysis import Seen, Spread, barge_ins, lateness, own_share, spoilt_by
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,7 +34,7 @@ def test_three_calls_for_two_seconds_are_measured_from_the_first_command_to_the_
         assert 0.0 <= spread["p50"] <= spread["p99"] <= spread["worst"], what
     assert math.isfinite(found["call_bytes"])
     assert found["cpu"] > 0.0
-    assert isinstance(found["is_valid"], bool)
+    assert isinstance(found["spoilt_by"], str)
 
 
 def call(**facts) -> Seen:
@@ -71,3 +71,11 @@ def test_the_99th_percentile_of_a_hundred_samples_is_the_second_worst():
     spread = Spread.of([float(i) for i in range(101)])
     assert spread is not None
     assert (spread.p50, spread.p99, spread.worst) == (50.0, 99.0, 100.0)
+
+
+def test_a_late_load_or_a_busy_machine_spoils_a_run():
+    in_time, late = Spread(100, 0.001, 0.002, 0.003), Spread(100, 0.001, 0.02, 0.03)
+    assert spoilt_by(in_time, 0.02) == ""
+    assert spoilt_by(late, 0.02) == "the load was late"
+    assert spoilt_by(in_time, 0.5) == "the machine was busy"
+    assert spoilt_by(None, 0.0) == "no load"
