@@ -9,11 +9,15 @@ missing file ends at once with ``FILE NOT FOUND``.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import os
+import re
+import secrets
 import shutil
 import tempfile
+import time
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +42,12 @@ BREAK_SECONDS = 0.5
 SLACK_SECONDS = 5.0
 #: A playback that ended by itself this close to its end was heard whole: a resampler keeps back its last samples.
 ROUNDING_SECONDS = 0.1
+#: A directory younger than this is left alone: its owner may not have locked it yet.
+YOUNG_SECONDS = 5.0
+
+_OURS = re.compile(r"[0-9]+-[0-9a-f]{8}")
+#: Descriptors whose locks say that this process lives.
+_held: list[int] = []
 
 
 @dataclass(slots=True)
@@ -220,19 +230,44 @@ def write_clip(path: Path, sound: Sound) -> None:
 
 
 def clip_directory(configured: str) -> Path:
-    """This process's directory for clips, below ``configured`` or, if that fails, the system's temporary one.
+    """A directory of this process's own for clips, below ``configured`` or, if that fails, the system's temporary one.
 
-    Named by the process: several services may share ``configured``, and what a killed one left is removed here.
+    Several services may share ``configured``, in containers too, where process numbers mean nothing to each other: each
+    holds a lock on its directory as long as it lives, and what nobody holds was left by a killed one and is removed.
     """
     for base in (Path(configured), Path(tempfile.gettempdir()) / "esl_agent"):
         try:
-            path = base / str(os.getpid())
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            base.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path = base / f"{os.getpid()}-{secrets.token_hex(4)}"
+            path.mkdir(mode=0o755)
+            _held.append(_locked(path))
         except OSError as error:
             log.warning("clips: cannot use %s: %s", base, error.strerror)
             continue
         for left in base.iterdir():
-            if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
-                shutil.rmtree(left, ignore_errors=True)
+            if _OURS.fullmatch(left.name):
+                _remove_if_left(left)
         return path
     raise LegError(f"clips: neither {configured} nor the temporary directory can be written")
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock on a directory. Raises OSError, BlockingIOError if another one holds it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_if_left(path: Path) -> None:
+    try:
+        if time.time() - path.stat().st_mtime < YOUNG_SECONDS:
+            return
+        descriptor = _locked(path)
+    except OSError:
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(descriptor)

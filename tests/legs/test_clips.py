@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from pathlib import Path
 
@@ -295,11 +296,20 @@ def test_a_full_disk_leaves_nothing_of_the_clip_behind(tmp_path, monkeypatch):
 
 
 def test_a_killed_services_clips_are_removed_and_a_running_ones_are_not(tmp_path):
-    for name in ("4194305", "1", "other"):
+    running = clip_directory(str(tmp_path))
+    for name in ("1-00c0ffee", "other"):
         (tmp_path / name).mkdir()
+    for path in tmp_path.iterdir():
+        os.utime(path, (0.0, 0.0))
     mine = clip_directory(str(tmp_path))
     assert mine.is_dir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"1", "other", mine.name})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({running.name, "other", mine.name})
+
+
+def test_a_directory_that_its_service_has_not_locked_yet_is_left_alone(tmp_path):
+    (tmp_path / "1-00c0ffee").mkdir()
+    clip_directory(str(tmp_path))
+    assert (tmp_path / "1-00c0ffee").is_dir()
 
 
 def test_without_a_writable_directory_the_service_does_not_begin(tmp_path, monkeypatch):
