@@ -38,7 +38,7 @@ class CallerSays:
 
 @dataclass(frozen=True, slots=True)
 class AgentSays:
-    """One turn. ``text`` is what was made ready to be spoken, ``heard`` what the caller heard of it."""
+    """One turn. ``text`` is what was made ready to be spoken, ``heard`` what the caller heard of it (maybe nothing)."""
 
     number: int
     kind: str
@@ -112,13 +112,23 @@ def tell(notes: Iterable[Note], spoken: Sequence[Spoken], seconds: float) -> Sto
                 last_played[turn] = note.at
             case "stop_playback":
                 stopped = note.at
-            case "turn" if turn in began:
+            case "turn":
                 spans = {name: float(value) for name, value in facts.items() if isinstance(value, float)}
                 text, heard = " ".join(texts.get(turn, [])), clear(facts["agent"])
                 answer = answers.get(turn) if facts["kind"] == "reply" else None
                 ended = stopped if facts["interrupted"] else last_played.get(turn, note.at)
                 turns.append(
-                    AgentSays(turn, facts["kind"], began[turn], ended, text, heard, facts["interrupted"], spans, answer)
+                    AgentSays(
+                        turn,
+                        facts["kind"],
+                        began.get(turn, note.at),
+                        ended,
+                        text,
+                        heard,
+                        facts["interrupted"],
+                        spans,
+                        answer,
+                    )
                 )
             case "hang_up":
                 hung_up = note.at

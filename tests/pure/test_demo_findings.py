@@ -100,6 +100,16 @@ def test_a_goodbye_that_is_not_on_the_recording_was_not_heard(tmp_path: Path) ->
     assert judged(tmp_path / "call.wav", agent=AGENT[:2])[3] is False
 
 
+def test_last_words_that_never_played_were_not_heard(tmp_path: Path) -> None:
+    lost = [
+        Note(12.0, "clause", {"turn": 4, "clip": 0, "text": Private("Farewell.")}),
+        Note(12.0, "turn", {"turn": 4, "kind": "reply", "interrupted": False, "agent": Private("")}),
+    ]
+    story = tell([*notes(stops_at=7.15, hang_up=False), *lost, Note(12.1, "hang_up", {})], SPOKEN, 12.5)
+    found = verdicts(story, listen(recorded(tmp_path / "call.wav", CALLER, AGENT)), 2)
+    assert found[3][0] is False
+
+
 def test_a_call_that_the_agent_did_not_end_fails(tmp_path: Path) -> None:
     assert judged(tmp_path / "call.wav", hang_up=False)[3] is False
 
