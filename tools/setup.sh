@@ -17,10 +17,10 @@ updated=
 apt() {
     command -v apt-get >/dev/null || return 1
     if [ -z "$updated" ]; then
-        $SUDO env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
+        $SUDO env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null || true
         updated=yes
     fi
-    $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 SUDO=
 if [ "$(id -u)" -ne 0 ]; then
@@ -56,13 +56,20 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 
 say "installing what the agent needs (a minute or two, once)"
-install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,demo]'; }
+install() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,demo]' 2>.venv/pip.log
+}
 if ! install; then
-    # All of it comes ready made for the usual machines. Elsewhere a compiler and Python's headers help.
+    cat .venv/pip.log >&2
+    if ! grep -qE 'gcc|g\+\+|Python\.h|[Cc]ompiler|CMake' .venv/pip.log; then
+        say "pip could not install the packages; its words are above"
+        exit 1
+    fi
+    # Everything comes ready made for the usual machines. On others it is compiled.
     say "trying again with a compiler"
     version=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     apt build-essential "python$version-dev" || apt build-essential python3-dev || true
-    install
+    install || { cat .venv/pip.log >&2; exit 1; }
 fi
 
 # The better of the two voices. The agent speaks without it too, so nobody is asked for a password.
