@@ -66,7 +66,12 @@ class FreeSwitchLeg:
         self.call.execute("answer", on_done=self._answer_done)
 
     def hang_up(self, cause: str) -> None:
-        self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=self._refused("hang_up"))
+        def replied(reply: esl.Reply | LegError) -> None:
+            if isinstance(reply, LegError) and self.call.connected:
+                self._post(CommandFailed("hang_up", str(reply)))
+                self.call.request(commands.hang_up(cause))  # later, behind what plays, but all the same
+
+        self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=replied)
 
     def show(self, values: Mapping[str, str]) -> None:
         pairs = ";".join(f"{name}={commands.safe_text(value, 100).replace(';', ',')}" for name, value in values.items())

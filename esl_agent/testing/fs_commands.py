@@ -97,7 +97,9 @@ class Commands:
         if self._host.phase is Phase.WAITING:
             self._host.phase = Phase.CONTROLLED
             self._host.after(WAKE, lambda: self._host.emit("CHANNEL_PARK", []) if self._host.is_up else None)
-        self._host.socket.write(fs_wire.connect_reply(self._host.channel.connect_headers(self._host.now)))
+        self._host.socket.write(
+            fs_wire.connect_reply(self._host.channel.connect_headers(self._host.now), self._is_full)
+        )
 
     def _run_api(self, line: str) -> None:
         self._host.socket.answer(lambda: fs_wire.api_response(self._api.run(line) or "-ERR no reply\n"))

@@ -103,9 +103,10 @@ def api_response(body: str) -> bytes:
     return b"Content-Type: api/response\nContent-Length: %d\n\n%s" % (len(raw), raw)
 
 
-def connect_reply(channel: Headers) -> bytes:
+def connect_reply(channel: Headers, is_full: bool = True) -> bytes:
     """The answer to ``connect``: a block without Content-Length, every value URL-encoded, also the protocol's own."""
-    tail = [("Content-Type", "command/reply"), ("Reply-Text", "+OK\n"), ("Socket-Mode", "async"), ("Control", "full")]
+    control = "full" if is_full else "single-channel"
+    tail = [("Content-Type", "command/reply"), ("Reply-Text", "+OK\n"), ("Socket-Mode", "async"), ("Control", control)]
     return encoded_lines(channel + tail) + b"\n"
 
 

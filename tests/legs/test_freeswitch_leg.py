@@ -98,11 +98,13 @@ def test_our_hang_up_needs_no_end_of_the_playback(stage):
     assert stage.posted[1] == HungUp("USER_BUSY")
 
 
-def test_a_refused_hang_up_is_said(stage):
+def test_a_refused_hang_up_is_said_and_tried_another_way(stage):
     stage.answered()
-    stage.call.machine.refuse("api uuid_kill", "-ERR No such channel!")
-    stage.leg.hang_up("NORMAL_CLEARING")
+    stage.call.machine.refuse("api uuid_kill", "-ERR command not found")
+    stage.leg.hang_up("USER_BUSY")
     assert stage.posted[-1].what == "hang_up"
+    stage.call.after(1.0)
+    assert stage.posted[-1] == HungUp("USER_BUSY")
 
 
 def test_a_dead_event_socket_is_a_hang_up(stage):
