@@ -104,7 +104,7 @@ def main(directory: str, engines: str, results: str, core: str) -> None:
         "dropped": server.dropped_frames(),
         "handled": server.handled,
         "endpoints": server.endpoints,
-        "providers": STT + LLM + TTS,
+        "providers": STT + LLM + TTS if engines == "canned" else None,
     }
     Path(results).write_bytes(pickle.dumps(found))
     print(json.dumps({"done": True}), flush=True)

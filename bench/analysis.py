@@ -85,13 +85,16 @@ class Result:
 
 
 def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int, others: float) -> Result:
-    """``agent`` and ``load`` as bench.agent_side and bench.caller_side leave them."""
+    """``agent`` and ``load`` as bench.agent_side and bench.caller_side leave them. Callers who listen before they
+    speak have no known onsets (``talks`` None), real engines no known time (``providers`` None)."""
     began, ended = agent["began"], agent["ended"]
     calls: list[Seen] = load["calls"]
     inside = [call for call in calls if call.began >= began]
     newcomers = inside if len(inside) >= 10 else calls
     lags = [lag for due, lag in load["lags"] if began <= due <= ended]
-    spoken = [barge_ins(call, *load["talks"][call.kind], began, ended) for call in calls if call.first_due]
+    talks, providers = load["talks"], agent["providers"]
+    spoken = [barge_ins(call, *talks[call.kind], began, ended) for call in calls if talks and call.first_due]
+    turns = [] if providers is None else own_share(agent["endpoints"], calls, providers, began, ended)
     load_lag = Spread.of(lags)
     seconds = ended - began
     return Result(
@@ -105,7 +108,7 @@ def analyse(agent: Mapping[str, Any], load: Mapping[str, Any], asked: int, other
         barge_in=Spread.of([sample for found, _, _ in spoken for sample in found]),
         barge_in_voiced=Spread.of([sample for _, found, _ in spoken for sample in found]),
         missed=sum(missed for _, _, missed in spoken),
-        turn=Spread.of(own_share(agent["endpoints"], calls, agent["providers"], began, ended)),
+        turn=Spread.of(turns),
         hub_lag=Spread.of(agent["hub_lag"]),
         load_lag=load_lag,
         dropped=agent["dropped"],

@@ -19,7 +19,7 @@ from typing import Any
 import gevent
 
 from bench.analysis import Seen
-from bench.speech import Talk, talks
+from bench.speech import talks
 from esl_agent.testing.caller import BargeIn, PretendCaller, Say
 from esl_agent.testing.freeswitch import FRAME, SLOTS, PretendFreeSwitch
 from esl_agent.testing.fs_call import PretendCall
@@ -93,38 +93,43 @@ def main(settings: str) -> None:
     if wanted["core"] is not None:
         os.sched_setaffinity(0, {wanted["core"]})
     kinds = talks(wanted["rate"])
+    audio: list[Any] = [kind.audio for kind in kinds]
+    if wanted["live"]:
+        audio = [_live(number) for number in range(wanted["calls"])]
     gc.disable()
     with LoadSwitch(("127.0.0.1", wanted["port"])) as switch:
         made: list[tuple[PretendCall, int]] = []
         ramp = time.monotonic()
         for number in range(wanted["calls"]):
             gevent.sleep(max(0.0, ramp + number / wanted["per_second"] - time.monotonic()))
-            made.append(_call(switch, kinds, number, wanted))
+            made.append((_call(switch, audio[number % len(audio)], wanted), number % len(audio)))
         gevent.sleep(SETTLE)
         print("steady", flush=True)
         end, churned, began = time.monotonic() + wanted["seconds"], 0, time.monotonic()
         while (now := time.monotonic()) < end:
             if wanted["churn"] and now - began >= (churned + 1) / wanted["churn"]:
                 made[churned][0].hang_up()
-                made.append(_call(switch, kinds, len(made), wanted))
+                kind = len(made) % len(audio)
+                made.append((_call(switch, audio[kind], wanted), kind))
                 churned += 1
             gevent.sleep(0.01)
         print("done", flush=True)
         calls = [seen(call, kind, switch.first_due.get(call.uuid)) for call, kind in made]
-        onsets = [(kind.frames, kind.onsets) for kind in kinds]
+        onsets = None if wanted["live"] else [(kind.frames, kind.onsets) for kind in kinds]
         Path(wanted["results"]).write_bytes(pickle.dumps({"calls": calls, "talks": onsets, "lags": switch.lags}))
         print("written", flush=True)
         sys.stdin.readline()
     os._exit(0)
 
 
-def _call(switch: LoadSwitch, kinds: list[Talk], number: int, wanted: dict[str, Any]) -> tuple[PretendCall, int]:
-    kind = number % len(kinds)
-    audio: Any = kinds[kind].audio
-    if wanted["live"]:
-        words = [Say("something-terribly-wrong"), Say("tt-weasels"), BargeIn("number-not-answering", after=3.0)]
-        audio = PretendCaller(words * 20, rate=8000, seed=number, patience=60.0)
-    return switch.call(wanted["did"], audio=audio, keep_wire=True), kind
+def _call(switch: LoadSwitch, audio: Any, wanted: dict[str, Any]) -> PretendCall:
+    return switch.call(wanted["did"], audio=audio, keep_wire=True)
+
+
+def _live(number: int) -> PretendCaller:
+    """A caller who listens: for engines that understand what is said."""
+    words = [Say("something-terribly-wrong"), Say("tt-weasels"), BargeIn("number-not-answering", after=3.0)]
+    return PretendCaller(words * 5, rate=8000, seed=number, patience=60.0)
 
 
 if __name__ == "__main__":

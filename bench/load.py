@@ -111,7 +111,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _cpu(process: int | None = None) -> float:
-    """Seconds of CPU used so far by a process and its children, or by the whole machine, a hypervisor's theft included."""
+    """Seconds of CPU used so far by a process and its children, or by the whole machine, stolen time included."""
     ticks = os.sysconf("SC_CLK_TCK")
     if process is not None:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
