@@ -109,7 +109,7 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from esl_agent import demo
+    from esl_agent.demo import show
 
     set_up_logging("WARNING", "text")
-    return demo.run(options.conf, options.out, sys.stdout)
+    return show.run(options.conf, options.out, sys.stdout)

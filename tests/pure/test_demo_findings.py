@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esl_agent.demo_findings import listen, verdicts
-from esl_agent.demo_story import tell
+from esl_agent.demo.findings import listen, verdicts
+from esl_agent.demo.story import tell
 from esl_agent.journal import Note, Private
 from esl_agent.testing.caller import Spoken
 

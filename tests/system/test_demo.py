@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from esl_agent import demo
 from esl_agent.config import load
-from esl_agent.demo_findings import listen
+from esl_agent.demo import show
+from esl_agent.demo.findings import listen
 from esl_agent.testing.caller import BargeIn, Say
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -24,13 +24,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     directory = tmp_path_factory.mktemp("demo")
     to = io.StringIO()
     script = (Say("tt-weasels"), BargeIn("vm-goodbye", after=1.5))
-    return demo.run(CONF, directory, to, script, answers=2), to.getvalue(), directory
+    return show.run(CONF, directory, to, script, answers=2), to.getvalue(), directory
 
 
 def test_the_demo_calls_the_agent_and_finds_all_it_promises(made: tuple[int, str, Path]) -> None:
     status, printed, directory = made
     assert status == 0, printed
-    assert {path.name for path in directory.iterdir()} == set(demo.FILES)
+    assert {path.name for path in directory.iterdir()} == set(show.FILES)
 
 
 def test_the_recording_has_the_caller_left_and_the_agent_right(made: tuple[int, str, Path]) -> None:
@@ -71,7 +71,7 @@ def test_the_picture_is_a_picture(made: tuple[int, str, Path]) -> None:
 
 def test_the_demo_runs_beside_an_agent_at_work(tmp_path: Path) -> None:
     config = load(CONF, environment={})
-    service = demo.config_for(config, tmp_path).service
+    service = show.config_for(config, tmp_path).service
     addresses = {service.freeswitch.listen, service.audio.listen}
     assert len(addresses) == 2
     assert not addresses & {config.service.freeswitch.listen, config.service.audio.listen}

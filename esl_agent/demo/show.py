@@ -19,9 +19,9 @@ import gevent
 
 from esl_agent import config as configuration
 from esl_agent.config import Config
-from esl_agent.demo_findings import Recording, cut_after, listen, verdicts, waits
-from esl_agent.demo_narrator import Narrator, clock
-from esl_agent.demo_story import AgentSays, CallerSays, Story, shifted, tell
+from esl_agent.demo.findings import Recording, cut_after, listen, verdicts, waits
+from esl_agent.demo.narrator import Narrator, clock
+from esl_agent.demo.story import AgentSays, CallerSays, Story, shifted, tell
 from esl_agent.errors import ConfigError, EslAgentError
 from esl_agent.providers.worker_pool import default_size
 from esl_agent.server import Server
@@ -151,7 +151,7 @@ def _warm_up(server: Server) -> None:
 
 def _draw(story: Story, recording: Recording, path: Path, narrator: Narrator) -> None:
     try:
-        from esl_agent.demo_picture import draw
+        from esl_agent.demo.picture import draw
     except ImportError:
         narrator.say("(no timeline.png: matplotlib is not installed; pip install 'esl-agent[demo]')")
         return

@@ -6,7 +6,7 @@ import textwrap
 import time
 from typing import TextIO
 
-from esl_agent.demo_story import clear
+from esl_agent.demo.story import clear
 from esl_agent.journal import Note
 
 _WIDTH = 110

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from esl_agent.demo_story import Story
+from esl_agent.demo.story import Story
 
 #: RMS over 10 ms from which a side counts as heard: -44 dBFS, 21 dB above the pretend line's noise.
 AUDIBLE = 200.0
