@@ -8,6 +8,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import gevent
 from esl_agent import config as configuration
 from esl_agent.audio.pcm import Sound
 from esl_agent.journal import Note
+from esl_agent.legs import clips
 from esl_agent.lineup import Lineup
 from esl_agent.providers.base import Engines
 from esl_agent.server import Server
@@ -97,17 +99,26 @@ class Traces:
         gc.collect()
         self.greenlets = self._greenlets()
         self.files = self._files()
+        self.before = self._named()
 
     def assert_nothing_was_left(self) -> None:
         def is_clean() -> bool:
             gc.collect()
             return self._files() <= self.files and not self._greenlets() - self.greenlets
 
-        until(is_clean, 3.0, lambda: (self._files(), self.files, self._greenlets() - self.greenlets))
+        until(is_clean, 3.0, lambda: (self._named() - self.before, self._greenlets() - self.greenlets))
 
     @staticmethod
     def _files() -> int:
         return len(os.listdir("/proc/self/fd"))
+
+    @staticmethod
+    def _named() -> set[str]:
+        names = set()
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                names.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        return names
 
     @staticmethod
     def _greenlets() -> set[Any]:
@@ -191,4 +202,5 @@ class Service:
         finally:
             self.switch.close()
             self.server.stop()
+            os.close(clips._held.pop())  # the directory's lock, which a service keeps until its process ends
         assert not self.server._clips.exists()
