@@ -14,10 +14,10 @@ WHOLE = 0.97
 class _Spoken:
     text: str
     seconds: float
-    heard: float = 0.0
+    heard: float | None = None
 
     def heard_text(self) -> str:
-        share = self.heard / self.seconds if self.seconds > 0 else 1.0
+        share = (self.heard or 0.0) / self.seconds if self.seconds > 0 else 1.0
         if share >= WHOLE:
             return self.text
         words = self.text.split()
@@ -30,13 +30,7 @@ class _Entry:
     clips: dict[int, _Spoken] = field(default_factory=dict)
 
     def agent(self) -> str:
-        heard: list[str] = []
-        for clip in self.clips.values():
-            text = clip.heard_text()
-            heard.append(text)
-            if text != clip.text:
-                break
-        return " ".join(text for text in heard if text)
+        return " ".join(text for clip in self.clips.values() if (text := clip.heard_text()))
 
 
 class Transcript:
@@ -67,8 +61,8 @@ class Transcript:
         """The caller heard the first ``seconds`` of a clip. The first report counts; unknown clips are ignored."""
         entry = self._turns.get(turn)
         spoken = entry.clips.get(clip) if entry else None
-        if spoken:
-            spoken.heard = max(spoken.heard, min(seconds, spoken.seconds))
+        if spoken and spoken.heard is None:
+            spoken.heard = min(seconds, spoken.seconds)
 
     def agent_text(self, turn: int) -> str:
         """What the caller heard of a turn."""
