@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from esl_agent.hub_lag import HubLag
 from esl_agent.journal import Journal, Note, Private
 from esl_agent.legs.audio_fork import ForkSettings
 from esl_agent.legs.audio_server import AudioServer
-from esl_agent.legs.clips import clip_directory
+from esl_agent.legs.clips import clip_directory, remove_clip_directory
 from esl_agent.legs.freeswitch import Listener, Session
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg, FreeSwitchMedia
 from esl_agent.legs.s1_listener import S1Listener
@@ -144,7 +143,7 @@ class Server:
             self._s1.stop()
         self.hub_lag.stop()
         gevent.killall(list(self._greenlets), timeout=STOP_SECONDS)
-        shutil.rmtree(self._clips, ignore_errors=True)
+        remove_clip_directory(self._clips)
         self._stopped.set()
 
     def _begin_drain(self) -> None:

@@ -46,8 +46,8 @@ ROUNDING_SECONDS = 0.1
 YOUNG_SECONDS = 5.0
 
 _OURS = re.compile(r"[0-9]+-[0-9a-f]{8}")
-#: Descriptors whose locks say that this process lives.
-_held: list[int] = []
+#: Directories of this process, and the descriptors whose locks say that it lives.
+_held: dict[Path, int] = {}
 
 
 @dataclass(slots=True)
@@ -240,7 +240,7 @@ def clip_directory(configured: str) -> Path:
             base.mkdir(mode=0o755, parents=True, exist_ok=True)
             path = base / f"{os.getpid()}-{secrets.token_hex(4)}"
             path.mkdir(mode=0o755)
-            _held.append(_locked(path))
+            _held[path] = _locked(path)
         except OSError as error:
             log.warning("clips: cannot use %s: %s", base, error.strerror)
             continue
@@ -249,6 +249,13 @@ def clip_directory(configured: str) -> Path:
                 _remove_if_left(left)
         return path
     raise LegError(f"clips: neither {configured} nor the temporary directory can be written")
+
+
+def remove_clip_directory(path: Path) -> None:
+    """Remove what ``clip_directory`` made, with everything in it. Idempotent, never raises."""
+    shutil.rmtree(path, ignore_errors=True)
+    if (descriptor := _held.pop(path, None)) is not None:
+        os.close(descriptor)
 
 
 def _locked(path: Path) -> int:

@@ -15,7 +15,7 @@ from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import CommandFailed, Event, PlaybackBegan, Played
 from esl_agent.errors import LegError
 from esl_agent.legs import clips as module
-from esl_agent.legs.clips import ClipPlayer, clip_directory, write_clip
+from esl_agent.legs.clips import ClipPlayer, clip_directory, remove_clip_directory, write_clip
 
 
 class Stage:
@@ -304,6 +304,16 @@ def test_a_killed_services_clips_are_removed_and_a_running_ones_are_not(tmp_path
     mine = clip_directory(str(tmp_path))
     assert mine.is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({running.name, "other", mine.name})
+
+
+def test_a_stopped_service_leaves_neither_directory_nor_open_file(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    mine = clip_directory(str(tmp_path))
+    (mine / "1-0.wav").write_bytes(b"")
+    remove_clip_directory(mine)
+    remove_clip_directory(mine)
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_directory_that_its_service_has_not_locked_yet_is_left_alone(tmp_path):
