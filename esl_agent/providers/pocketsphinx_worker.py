@@ -95,9 +95,10 @@ def prepared(pcm: bytes, rate: int) -> tuple[bytes, int]:
     if not len(blocks):
         return b"", 0
     levels = np.sqrt((blocks**2).mean(axis=1)) + 1.0
+    loudest = float(np.max(levels))
     # Voiced: three times the quietest tenth (the line's own noise), and less than 34 dB below the loudest.
-    voiced = np.nonzero(levels > max(np.percentile(levels, 10) * 3.0, levels.max() * 0.02))[0]
-    if not len(voiced) or levels.max() < 20.0:
+    voiced = np.nonzero(levels > max(np.percentile(levels, 10) * 3.0, loudest * 0.02))[0]
+    if not len(voiced) or loudest < 20.0:
         return b"", 0
     first, last = max(0, voiced[0] - _MARGIN_BLOCKS), min(len(blocks), voiced[-1] + 1 + _MARGIN_BLOCKS)
     gain = min(LEVEL / float(np.sqrt((blocks[voiced] ** 2).mean())), _MAX_GAIN)
