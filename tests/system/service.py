@@ -17,7 +17,6 @@ import gevent
 from esl_agent import config as configuration
 from esl_agent.audio.pcm import Sound
 from esl_agent.journal import Note
-from esl_agent.legs import clips
 from esl_agent.lineup import Lineup
 from esl_agent.providers.base import Engines
 from esl_agent.server import Server
@@ -202,5 +201,4 @@ class Service:
         finally:
             self.switch.close()
             self.server.stop()
-            os.close(clips._held.pop())  # the directory's lock, which a service keeps until its process ends
         assert not self.server._clips.exists()
