@@ -307,13 +307,17 @@ def test_a_killed_services_clips_are_removed_and_a_running_ones_are_not(tmp_path
 
 
 def test_a_stopped_service_leaves_neither_directory_nor_open_file(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
     mine = clip_directory(str(tmp_path))
     (mine / "1-0.wav").write_bytes(b"")
     remove_clip_directory(mine)
     remove_clip_directory(mine)
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    opened = [
+        os.readlink(f"/proc/self/fd/{number}")
+        for number in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{number}")
+    ]
+    assert not [path for path in opened if str(path).startswith(str(mine))]
 
 
 def test_a_directory_that_its_service_has_not_locked_yet_is_left_alone(tmp_path):
