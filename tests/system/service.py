@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import socket
@@ -53,10 +54,14 @@ phrases:
   ended: "{ended}"
   goodbye: "Goodbye then."
 endpointing: {{silence: 0.3}}
-silence: {{prompt_after: 4.0}}
+silence: {{prompt_after: 2.0}}
 limits: {{answer: 1.0, media: 1.0, stt: 0.5, llm: 0.5, tts: 0.5, playback: 0.5, goodbye: 3.0, retries: 1, failures: 2}}
 llm: {{engine: rules, rules: [], otherwise: "x"}}
 """
+
+
+#: 5000 is the one that things happen to, 6000 stays healthy; the others are for a test to break.
+DIDS = ("5000", "6000", *(str(5100 + n) for n in range(8)))
 
 
 def free_port() -> int:
@@ -70,9 +75,7 @@ def write_did(directory: Path, did: str, greeting: str = GREETING) -> None:
     (directory / "dids" / f"{did}.yaml").write_text(text)
 
 
-def write_conf(
-    directory: Path, *, max_calls: int = 10, drain: float = 3.0, dids: Sequence[str] = ("5000", "6000")
-) -> int:
+def write_conf(directory: Path, *, max_calls: int = 10, drain: float = 3.0, dids: Sequence[str] = DIDS) -> int:
     """A configuration below ``directory``; the event socket's port."""
     esl = free_port()
     values = {"clips": directory / "clips", "records": directory / "records"}
@@ -147,6 +150,10 @@ class Service:
     def _healthy(self) -> Engines:
         tts = ToneTts(8000, per_character=0.02, sleep=gevent.sleep)
         return Engines(CannedStt(["hi"], sleep=gevent.sleep), CannedLlm([GOODBYE], sleep=gevent.sleep), tts)
+
+    def serve(self, did: str, **engines: Any) -> None:
+        """From now on ``did`` is served by healthy engines but for those given (``stt``, ``llm``, ``tts``)."""
+        self.server.lineup.engines[f"= {did}"] = dataclasses.replace(self._healthy(), **engines)
 
     def call(self, *script: Step, did: str = "5000", options: Options | None = None, **more: Any) -> PretendCall:
         return self.switch.call(did, audio=PretendCaller(script), options=options, **more)

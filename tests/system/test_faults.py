@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import gevent
 import pytest
@@ -15,7 +15,7 @@ from esl_agent.providers.base import ReplyPart, TextPart
 from esl_agent.testing.caller import HangUp, Say, SayNow, Wait
 from esl_agent.testing.fs_call import PretendCall
 from esl_agent.testing.fs_machine import Machine, Options
-from esl_agent.testing.providers import GOODBYE, Trouble
+from esl_agent.testing.providers import GOODBYE, CannedLlm, CannedStt, ToneTts, Trouble
 
 pytestmark = pytest.mark.system
 
@@ -115,30 +115,42 @@ def test_a_caller_whose_fork_cannot_connect_is_told_so_and_hung_up(service, heal
     assert service.said(call)[-1] == FAILURE
 
 
-TROUBLES = {
-    "fails once": (Trouble(fail=1), None),
-    "fails for good": (Trouble(fail=99, retryable=False), APOLOGY),
-    "never answers": (Trouble(never=True), APOLOGY),
-}
+def troubled(stage: str, trouble: Trouble) -> dict[str, Any]:
+    if stage == "stt":
+        return {"stt": CannedStt(["hello"], trouble=trouble, sleep=gevent.sleep)}
+    if stage == "llm":
+        return {"llm": CannedLlm(["It is done."], trouble=trouble, sleep=gevent.sleep)}
+    voice = ToneTts(8000, per_character=0.02, trouble=trouble, sleep=gevent.sleep)
+    return {"tts": voice, "llm": CannedLlm(["It is done."], sleep=gevent.sleep)}
 
 
-@pytest.mark.parametrize("stage", ["llm", "tts"])
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_caller_hears_an_apology_when_an_engine(service, healthy, stage, trouble):
-    service.llm._replies = ["It is done.", GOODBYE]
-    getattr(service, stage).trouble, apology = TROUBLES[trouble]
-    call = service.call(Say(SPEECH, pause=0.2))
-    service.until_said(call, apology or "It is done.")
-    assert call.machine.is_up or call.hangup_cause == "NORMAL_CLEARING"
+TROUBLES = [
+    ("llm", Trouble(fail=1), "It is done."),
+    ("tts", Trouble(fail=1), "It is done."),
+    ("llm", Trouble(fail=99, retryable=False), APOLOGY),
+    ("tts", Trouble(fail=99, retryable=False), APOLOGY),
+    ("stt", Trouble(fail=99, retryable=False), "Pardon me."),
+    ("llm", Trouble(never=True), APOLOGY),
+    ("tts", Trouble(never=True), APOLOGY),
+    ("stt", Trouble(never=True), "Pardon me."),
+]
 
 
-@pytest.mark.parametrize("trouble", ["fails for good", "never answers"])
-def test_a_caller_who_is_not_understood_hears_something(service, healthy, trouble):
-    service.stt.trouble = TROUBLES[trouble][0]
+def test_a_caller_hears_something_whatever_engine_fails_or_never_answers(service, healthy):
+    calls = []
+    for number, (stage, trouble, _) in enumerate(TROUBLES):
+        service.serve(f"{5100 + number}", **troubled(stage, trouble))
+        calls.append(service.call(Say(SPEECH, pause=0.2), did=f"{5100 + number}"))
+    for (_, _, words), call in zip(TROUBLES, calls, strict=True):
+        service.until_said(call, words)
+        assert call.machine.is_up, service.story(call)
+
+
+def test_a_caller_who_is_never_understood_is_told_why_the_call_ends(service, healthy):
+    service.stt.trouble = Trouble(fail=99, retryable=False)
     call = service.call(Say(SPEECH, pause=0.2), Say(SPEECH, pause=0.2))
-    service.until_said(call, "Pardon me.")
     assert call.wait(8.0), service.story(call)
-    assert service.said(call)[-1] == FAILURE
+    assert service.said(call) == [GREETING, "Pardon me.", FAILURE]
 
 
 def test_a_model_that_stops_in_the_middle_of_a_reply_is_heard_as_far_as_it_came(service, healthy):
@@ -187,8 +199,7 @@ COMMANDS = ["api uuid_break", "api uuid_setvar", "linger", "sendevent", "api uui
 
 
 def test_a_command_that_freeswitch_refuses_or_never_answers_does_not_hang_the_call(service, healthy):
-    engines = service.server.lineup.engines["= 5000"]
-    service.server.lineup.engines["= 5000"] = dataclasses.replace(engines, llm=Polite())
+    service.serve("5000", llm=Polite())
     calls = []
     for command in COMMANDS:
         for fault in (lambda m, c=command: m.refuse(c, "-ERR no"), lambda m, c=command: m.never_reply(c)):
