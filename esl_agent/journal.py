@@ -44,7 +44,11 @@ def one_line(text: str) -> str:
 
 
 class Journal:
-    """Notes of one call. ``watch`` sees every note as it is made, with private facts in the clear."""
+    """Notes of one call. ``watch`` sees every note as it is made, with private facts in the clear.
+
+    ``keep``: hold the notes for ``record``. A long call makes thousands, and each is three objects that the garbage
+    collector visits while every call waits; nobody pays that for a record that is not written.
+    """
 
     def __init__(
         self,
@@ -52,19 +56,22 @@ class Journal:
         began: float,
         *,
         show_private: bool = False,
+        keep: bool = True,
         watch: Callable[[str, Note], None] | None = None,
     ) -> None:
         self.call_id = one_line(call_id)
         self._began = began
         self._show_private = show_private
         self._watch = watch
+        self._keep = keep
         self.notes: list[Note] = []
 
     def note(self, what: str, now: float, /, **facts: Any) -> None:
         """Write down a fact. Values are numbers, text (made safe here) or ``Private``; the names ``at`` and ``what``
         are taken."""
         note = Note(round(now - self._began, 3), what, facts)
-        self.notes.append(note)
+        if self._keep:
+            self.notes.append(note)
         if log.isEnabledFor(logging.INFO):
             shown = " ".join(f"{key}={self._shown(value)}" for key, value in facts.items())
             log.info("call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -97,6 +98,9 @@ class Server:
         self.listener.start()
         self.hub_lag.start()
         gevent.spawn(warm, self.lineup, self.cache)
+        # What exists now lives as long as the process: the collector need not visit it while every call waits.
+        gc.collect()
+        gc.freeze()
         log.info("ready: calls at %s, sound at %s", self._service.freeswitch.listen, self._service.audio.listen)
 
     def run(self) -> None:
@@ -167,7 +171,13 @@ class Server:
         session.link.command_timeout = self._service.freeswitch.command_timeout
         mailbox = Mailbox()
         leg = FreeSwitchLeg(session, mailbox.post)
-        journal = Journal(leg.id, began, show_private=self._service.log.private, watch=self._watch)
+        journal = Journal(
+            leg.id,
+            began,
+            show_private=self._service.log.private,
+            keep=bool(self._service.records.directory),
+            watch=self._watch,
+        )
         journal.note("call", began, did=Private(leg.did), caller=Private(leg.caller), name=Private(leg.caller_name))
         if not session.has_full_control or (session.session_data or {}).get("Socket-Mode") != "async":
             log.error(
