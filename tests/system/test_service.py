@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service import GREETING, until, write_conf, write_did
+from service import until, write_conf, write_did
 
 from esl_agent.testing.caller import PretendCaller
 from esl_agent.testing.freeswitch import PretendFreeSwitch
@@ -19,7 +19,7 @@ from esl_agent.testing.fs_call import PretendCall
 
 pytestmark = pytest.mark.system
 
-#: A voice that needs no process of its own would be quicker; the wait is for the real one.
+#: Seconds until the service says that it is ready.
 START = 20.0
 
 
@@ -155,4 +155,3 @@ def test_a_service_whose_port_is_taken_says_so_and_exits(process, tmp_path_facto
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "in use" in done.stderr
-    assert GREETING
