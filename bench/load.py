@@ -30,6 +30,8 @@ from bench.analysis import Result, Spread, analyse
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLS = (1, 50, 100, 200, 300, 400, 500)
+#: In memory, as a service has it; removed after each run, for the agent is killed in the middle of its calls.
+CLIPS = "/dev/shm/esl_agent_bench"
 #: New calls a second until all are there.
 RAMP = 50.0
 #: Of the running calls, the share that ends and is replaced each second of the measured time.
@@ -78,6 +80,7 @@ def measure(calls: int, seconds: float, *, rate: int = 8000, engines: str = "can
                 if process is not None:
                     process.kill()
                     process.communicate()
+            shutil.rmtree(CLIPS, ignore_errors=True)
         halves: list[Any] = [pickle.loads((directory / f"{half}.pickle").read_bytes()) for half in ("agent", "load")]
     everything, *ours = (late - early for early, late in zip(before, after, strict=True))
     return analyse(*halves, calls, others=(everything - sum(ours)) / seconds)
@@ -89,7 +92,7 @@ def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
     service: dict[str, Any] = {
         "freeswitch": {"listen": f"127.0.0.1:{events}", "max_calls": calls * 2 + 10},
         "audio": {"listen": f"127.0.0.1:{sound}"},
-        "clips": {"directory": "/dev/shm/esl_agent_bench"},
+        "clips": {"directory": CLIPS},
         "defaults": {"media": {"rate": rate}},
     }
     if is_canned:
