@@ -83,6 +83,7 @@ class Call:
             self.media.close()
             self.leg.close()
             self.mailbox.close()
+            self._perform.clear()
 
     def end(self, reason: str) -> None:
         """Ask the dialogue to end the call politely (drain). May be called from any greenlet."""

@@ -15,6 +15,8 @@ from typing import Any
 log = logging.getLogger("esl_agent.call")
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: Notes of single steps, logged at DEBUG: a dozen lines a turn, which the turn's own line sums up.
+DETAILS = frozenset({"phase", "clause", "play", "began", "played", "speech", "speech_ended", "media"})
 #: Outside text is cut here in log lines.
 MAX_TEXT = 500
 
@@ -69,12 +71,16 @@ class Journal:
     def note(self, what: str, now: float, /, **facts: Any) -> None:
         """Write down a fact. Values are numbers, text (made safe here) or ``Private``; the names ``at`` and ``what``
         are taken."""
+        level = logging.DEBUG if what in DETAILS else logging.INFO
+        is_logged = log.isEnabledFor(level)
+        if not (is_logged or self._keep or self._watch):
+            return
         note = Note(round(now - self._began, 3), what, facts)
         if self._keep:
             self.notes.append(note)
-        if log.isEnabledFor(logging.INFO):
+        if is_logged:
             shown = " ".join(f"{key}={self._shown(value)}" for key, value in facts.items())
-            log.info("call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
+            log.log(level, "call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
         if self._watch is not None:
             self._watch(self.call_id, note)
 

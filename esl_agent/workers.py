@@ -69,7 +69,8 @@ class Workers:
 
     def open_utterance(self, utterance: int) -> None:
         self._feeds[utterance] = _Feed()
-        self._listen(utterance)
+        if self._engines.stt.streaming:
+            self._listen(utterance)
 
     def send_audio(self, utterance: int, pcm: bytes) -> None:
         if feed := self._feeds.get(utterance):
@@ -78,6 +79,8 @@ class Workers:
     def close_utterance(self, utterance: int) -> None:
         if feed := self._feeds.get(utterance):
             feed.end()
+            if not self._engines.stt.streaming:
+                self._listen(utterance)
 
     def retry_utterance(self, utterance: int) -> None:
         self._listen(utterance)

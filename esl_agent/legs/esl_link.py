@@ -133,6 +133,7 @@ class Link:
             self._awaited.popleft().fail(error)
         guarded(self._on_closed, reason)
         self._ended.set()
+        self._on_frame = self._on_closed = _nobody  # the call and its link need no collector to be freed
 
     def wait_closed(self, timeout: float) -> bool:
         """Whether the connection has ended, after at most ``timeout`` seconds."""
@@ -210,6 +211,10 @@ class Link:
             pending.succeed(frame)
         else:
             pending.fail(CommandRefused(pending.what, frame.text))
+
+
+def _nobody(_: object) -> None:
+    """Gets what comes after the end."""
 
 
 def _tune(sock: socket.socket) -> None:

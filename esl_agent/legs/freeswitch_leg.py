@@ -118,8 +118,11 @@ class FreeSwitchLeg:
             watcher(event)
 
     def _on_closed(self, reason: str) -> None:
-        log.info("call %s: %s", self.id, reason)
+        log.debug("call=%s %s", self.id, reason)
         self._post(HungUp(self.call.hangup_cause or "LEG_CLOSED"))
+        # The call's parts hold each other; let go, so that it is freed at once and not by the collector.
+        self._watchers.clear()
+        self.call.on_event_hook = self.call.on_closed_hook = None
 
 
 class FreeSwitchMedia:
