@@ -24,6 +24,7 @@ test: setup
 
 bench: setup
 	$(PYTHON) -m bench.load
+	$(PYTHON) -m bench.frame_budget
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

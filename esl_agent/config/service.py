@@ -104,7 +104,12 @@ class AudioSettings:
     max_seconds_per_second: float = setting(
         4.0, "Seconds of sound taken per second. FreeSWITCH sends late frames in a burst; nobody needs more.", ge=1.5
     )
-    reconnects: int = setting(3, "How often a fork that broke is started again within a call.", ge=0, le=100)
+    reconnects: int = setting(
+        3,
+        "How often in a row a fork that broke is started again; sound that came for 3 s begins a new count.",
+        ge=0,
+        le=100,
+    )
     s1_listener: S1ListenerSettings = setting(S1ListenerSettings, "The older bridge contract.")
 
     @property

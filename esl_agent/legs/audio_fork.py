@@ -67,6 +67,7 @@ class AudioFork:
         self._path: str | None = None
         self._connection: Connection | None = None
         self._attempt = 0
+        self._tries = 0  # since sound last came steadily
         self._unreported = 0  # attempts given up without news; it may still come
         self._attached = False
         self._last_frame = 0.0
@@ -78,6 +79,7 @@ class AudioFork:
         if self._is_closed:
             return
         self._attempt += 1
+        self._tries += 1
         attempt = self._attempt
         listener = Listener(self._settings.rate, self._on_open, self._on_frame, self._on_text, self._on_closed)
         if self._settings.start_by == "external" and self._s1 is not None:
@@ -161,6 +163,7 @@ class AudioFork:
         if silent >= STALL_SECONDS:
             self._lost(f"no frame for {silent:.1f} s")
         else:
+            self._tries = 0
             self._call.link.deadlines.after(STALL_SECONDS - silent + 0.02, lambda: self._watch(connection))
 
     def _lost(self, reason: str) -> None:
@@ -190,7 +193,7 @@ class AudioFork:
     def _retry(self, reason: str) -> None:
         if self._is_closed or self._call.hangup_cause:
             return
-        is_final = self._attempt > self._settings.reconnects
+        is_final = self._tries > self._settings.reconnects
         self._post(MediaLost(reason, final=is_final))
         if not is_final:
             self.start()
