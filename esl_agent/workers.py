@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,9 @@ MAX_CLIP_SECONDS = 60.0
 
 #: A reply is cut here: some twenty minutes of talk, or a model in a loop.
 MAX_REPLY_CHARACTERS = 20_000
+
+#: Transcripts of one utterance, partial ones included: a hundred a second for an utterance of the longest kind.
+MAX_TRANSCRIPTS = 3000
 
 _Key = tuple[str, int, int]
 
@@ -128,12 +132,13 @@ class Workers:
             return
 
         def listen() -> None:
-            for transcript in self._engines.stt.recognise(iter(feed), self._rate):
+            transcripts = self._engines.stt.recognise(iter(feed), self._rate)
+            for transcript in itertools.islice(transcripts, MAX_TRANSCRIPTS):
                 self._post(Transcribed(utterance, transcript.text, transcript.final))
                 if transcript.final:
                     self._feeds.pop(utterance, None)
                     return
-            raise ProviderError("stt", "the recogniser ended without a final transcript", retryable=True)
+            raise ProviderError("stt", "no final transcript from the recogniser", retryable=True)
 
         self._start(("stt", utterance, 0), listen)
 

@@ -180,6 +180,12 @@ def test_a_voice_that_never_stops_is_stopped():
     assert f"{MAX_CLIP_SECONDS:g} s" in desk.posted[0].error
 
 
+def test_a_recogniser_whose_guesses_never_end_is_stopped():
+    desk = Desk(stt=Scripted(endless(Transcript("well", final=False))))
+    desk.all("stt")
+    assert desk.idle()[-1] == ProviderFailed("stt", 1, "stt: no final transcript from the recogniser", True, clip=0)
+
+
 def test_a_model_that_never_stops_is_stopped():
     engine = Scripted(endless(TextPart("word " * 100)))
     desk = Desk(llm=engine)

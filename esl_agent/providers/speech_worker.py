@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 from esl_agent.providers.messages import read_message, standard_streams, write_message
@@ -146,4 +147,5 @@ def _pieces(pcm: bytes) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    serve(*standard_streams())
+    with suppress(BrokenPipeError):  # the agent died while we spoke
+        serve(*standard_streams())
