@@ -1,1 +1,0 @@
-"""REST, metrics and pages."""
