@@ -11,10 +11,10 @@ from gevent.queue import Queue
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.actions import Message
-from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, Transcribed
+from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, ToolCalled, Transcribed
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.legs.base import Post
-from esl_agent.providers.base import Engines, HangUpPart
+from esl_agent.providers.base import Engines, HangUpPart, ToolCallPart
 from esl_agent.speech_cache import SpeechCache
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ class Workers:
             for part in self._engines.llm.reply(messages):
                 if isinstance(part, HangUpPart):
                     hang_up = True
+                elif isinstance(part, ToolCallPart):
+                    self._post(ToolCalled(turn, part.call))
                 elif part.text:
                     self._post(ReplyText(turn, part.text))
                     size += len(part.text)

@@ -13,7 +13,7 @@ import pytest
 
 from esl_agent import talk
 from esl_agent.config import Config, DidConfig, load
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.base import HangUpPart, ReplyPart, TextPart
 
@@ -39,7 +39,7 @@ class Model:
         self.replies = list(replies)
         self.asked: list[Sequence[Message]] = []
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPart]:
+    def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         self.asked.append(messages)
         for part in self.replies.pop(0):
             if isinstance(part, Exception):

@@ -38,7 +38,7 @@ class Scripted:
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Any]:
         return self._run()
 
-    def reply(self, messages: Any) -> Iterator[Any]:
+    def reply(self, messages: Any, tools: Any = ()) -> Iterator[Any]:
         return self._run()
 
     speak = reply

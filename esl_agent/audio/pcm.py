@@ -28,6 +28,34 @@ class Sound:
         return len(self.pcm) / 2 / self.rate
 
 
+class SoundStream:
+    """Sound that is still being made: whoever plays it follows it as it grows.
+
+    Made and read on one hub, so there is no lock: ``append`` while ``is_ended`` is False, then ``end`` once.
+    """
+
+    __slots__ = ("is_ended", "pcm", "rate")
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.pcm = bytearray()
+        """What there is so far, PCM16 mono at ``rate``; only ever grows."""
+        self.is_ended = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it is so far."""
+        return len(self.pcm) / 2 / self.rate
+
+    def append(self, pcm: bytes) -> None:
+        """More of it; an even number of bytes."""
+        self.pcm += pcm
+
+    def end(self) -> None:
+        """That was all."""
+        self.is_ended = True
+
+
 def rms(pcm: bytes) -> int:
     """Root mean square of the samples, 0..32768. 0.4 us for a frame; numpy needs ten times that."""
     return audioop.rms(pcm, 2) if pcm else 0

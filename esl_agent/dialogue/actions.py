@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from esl_agent.audio.pcm import Sound
+from esl_agent.audio.pcm import Sound, SoundStream
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants tool ``name`` to be run. ``arguments`` is outside text until the tool has checked it."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it: ``parameters`` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One entry of the history a model is asked with."""
+    """One entry of the history a model is asked with.
 
-    role: Literal["system", "user", "assistant"]
+    ``assistant`` may carry ``tool_calls``; each is followed by a ``tool`` message with its ``tool_call_id``.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +81,19 @@ class AbandonUtterance:
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
+    """Ask for turn ``turn``, or ask again in it with the results of the tools it called."""
+
     turn: int
     messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a tool that is not the dialogue's own (HTTP); owes one ToolReturned."""
+
+    turn: int
+    call: ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +107,61 @@ class Synthesise:
 
 @dataclass(frozen=True, slots=True)
 class Play:
+    """Queue a clip behind those already queued, from ``start`` seconds into it: a resumed clip goes on where it
+    stopped. A SoundStream only where the leg streams."""
+
     turn: int
     clip: int
-    audio: Sound
+    audio: Sound | SoundStream
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StopPlayback:
     """Silence now. Every outstanding clip is still reported by one Played."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetVolume:
+    """How loud the agent is from now on, 1.0: as synthesised. Only where the leg streams."""
+
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Hand the caller over to ``number``, a number or dial string that the destination policy has let through.
+
+    Owes one Transferred or TransferFailed. ``warm``: whoever answers hears ``briefing`` first and may decline; the
+    agent keeps the call until somebody has accepted.
+    """
+
+    name: str
+    number: str
+    mode: Literal["blind", "warm"] = "blind"
+    briefing: Sound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendDigits:
+    """Press keys on the caller's side of the line (DTMF out): ``0-9*#`` and ``w`` for a pause."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetVariable:
+    """Leave ``value`` (outside text) for the dialplan and the CDR in the channel variable ``name``."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLanguage:
+    """From now on listen and speak in ``language``, one that the DID offers."""
+
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +195,15 @@ Action = (
     | RetryUtterance
     | AbandonUtterance
     | AskModel
+    | RunTool
     | Synthesise
     | Play
     | StopPlayback
+    | SetVolume
+    | Transfer
+    | SendDigits
+    | SetVariable
+    | SwitchLanguage
     | AbandonTurn
     | Measured
 )

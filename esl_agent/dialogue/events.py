@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esl_agent.audio.pcm import Sound
+from esl_agent.audio.pcm import Sound, SoundStream
+from esl_agent.dialogue.actions import ToolCall
 from esl_agent.errors import Stage
 
 
@@ -88,12 +89,38 @@ class ReplyEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model wants a tool to be run in turn ``turn``; its ReplyEnded still follows."""
+
+    turn: int
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """What a tool answered to call ``id`` of turn ``turn``: text for the model, outside text for everybody else."""
+
+    turn: int
+    id: str
+    result: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Synthesised:
-    """Clause ``clip`` of turn ``turn`` became sound."""
+    """Clause ``clip`` of turn ``turn`` became sound, or (SoundStream, where the leg streams) begins to."""
 
     turn: int
     clip: int
-    audio: Sound
+    audio: Sound | SoundStream
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisEnded:
+    """The SoundStream of a clip is whole now. Not posted for a Sound, which comes whole."""
+
+    turn: int
+    clip: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +133,8 @@ class PlaybackBegan:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The clip ended or was cut; the caller heard its first ``heard`` seconds. Posted once for each Play."""
+    """The clip ended or was cut; the caller heard it up to ``heard`` seconds from its beginning (a resumed clip's
+    ``start`` included). Posted once for each Play."""
 
     turn: int
     clip: int
@@ -132,6 +160,22 @@ class CommandFailed:
     reply: str
 
 
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """``name`` has the call: blind, the switch has taken it; warm, somebody accepted and both are connected."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    """Nobody took the call; the agent has it still. ``reason``: ``busy`` ``no_answer`` ``declined`` ``unreachable``
+    ``limit`` ``refused``."""
+
+    name: str
+    reason: str
+
+
 Event = (
     Answered
     | MediaStarted
@@ -144,9 +188,14 @@ Event = (
     | Transcribed
     | ReplyText
     | ReplyEnded
+    | ToolCalled
+    | ToolReturned
     | Synthesised
+    | SynthesisEnded
     | PlaybackBegan
     | Played
     | ProviderFailed
     | CommandFailed
+    | Transferred
+    | TransferFailed
 )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
-from esl_agent.audio.pcm import Sound
+from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.actions import Action, Play, Synthesise
 from esl_agent.dialogue.clauses import ClauseCutter
 from esl_agent.dialogue.settings import LimitSettings
@@ -32,7 +32,7 @@ class Kind(Enum):
 @dataclass(slots=True)
 class _ClipState:
     text: str
-    sound: Sound | None = None
+    sound: Sound | SoundStream | None = None
     asked_at: float | None = None
     played_at: float | None = None
     done_at: float | None = None
@@ -89,7 +89,7 @@ class Turn:
                 ahead += 1
         return actions
 
-    def synthesised(self, number: int, sound: Sound, now: float) -> bool:
+    def synthesised(self, number: int, sound: Sound | SoundStream, now: float) -> bool:
         """Keep the sound of a clip. False if it was not waited for (late, or a second answer)."""
         clip = self._clip(number)
         if clip is None or clip.asked_at is None or clip.sound is not None:

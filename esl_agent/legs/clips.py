@@ -53,6 +53,7 @@ _held: dict[Path, int] = {}
 @dataclass(slots=True)
 class _Outstanding:
     clip: Clip
+    sound: Sound
     path: Path
     key: str
     began_at: float | None = None
@@ -89,14 +90,14 @@ class ClipPlayer:
         """Write the clip and queue its playback; exactly one Played will be posted for it."""
         key = f"{clip.turn}-{clip.number}"
         name = f"{key}.wav"
-        item = self._outstanding[key] = _Outstanding(clip, self._folder / name, key)
+        item = self._outstanding[key] = _Outstanding(clip, rest_of(clip), self._folder / name, key)
         try:
-            write_clip(item.path, clip.audio)
+            write_clip(item.path, item.sound)
         except OSError as error:
             self._failed(item, f"cannot write {item.path}: {error.strerror}")
             return
         argument = commands.Trusted(f"{{{TAG}={key}}}{self._seen_as}/{name}")
-        timeout = sum(each.clip.audio.seconds for each in self._outstanding.values()) + SLACK_SECONDS
+        timeout = sum(each.sound.seconds for each in self._outstanding.values()) + SLACK_SECONDS
         if self._mode == "broadcast":
             uuid = self._call.uuid or ""
             self._call.request(
@@ -136,7 +137,7 @@ class ClipPlayer:
             item.began_at = self._clock()
             self._post(PlaybackBegan(item.clip.turn, item.clip.number))
         elif event.name == "PLAYBACK_STOP":
-            item.heard = heard_seconds(event, item.clip.audio)
+            item.heard = heard_seconds(event, item.sound)
             if self._mode == "broadcast":
                 self._finish(item, item.heard)
 
@@ -164,7 +165,7 @@ class ClipPlayer:
         if item.began_at is None and item.heard is None and response != "FILE PLAYED":
             self._failed(item, f"{response or 'no answer'}: {self._seen_as}/{item.path.name}")
         elif item.heard is None:
-            self._finish(item, heard_seconds(result, item.clip.audio))
+            self._finish(item, heard_seconds(result, item.sound))
         else:
             self._finish(item, item.heard)
 
@@ -178,14 +179,20 @@ class ClipPlayer:
             return
         del self._outstanding[item.key]
         item.path.unlink(missing_ok=True)
-        self._post(Played(item.clip.turn, item.clip.number, heard))
+        self._post(Played(item.clip.turn, item.clip.number, item.clip.start + heard))
 
     def _give_up(self, waiting: list[_Outstanding], stopped_at: float) -> None:
         for item in waiting:
             heard = item.heard
             if heard is None:
                 heard = 0.0 if item.began_at is None else max(0.0, stopped_at - item.began_at)
-            self._finish(item, min(heard, item.clip.audio.seconds))
+            self._finish(item, min(heard, item.sound.seconds))
+
+
+def rest_of(clip: Clip) -> Sound:
+    """What a clip still has to say: its sound from ``start`` on."""
+    rate = clip.audio.rate
+    return Sound(bytes(clip.audio.pcm[round(clip.start * rate) * 2 :]), rate)
 
 
 def heard_seconds(event: esl.Event, sound: Sound) -> float:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp
+from esl_agent.audio.pcm import Sound
+from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp, TransferFailed, Transferred
 from esl_agent.errors import LegError
 from esl_agent.legs.audio_fork import SUBCLASSES, AudioFork, ForkSettings
 from esl_agent.legs.audio_server import AudioServer
@@ -72,6 +73,19 @@ class FreeSwitchLeg:
                 self.call.request(commands.hang_up(cause))  # later, behind what plays, but all the same
 
         self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=replied)
+
+    def transfer(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
+        def replied(reply: esl.Reply | LegError) -> None:
+            self._post(TransferFailed(name, "refused") if isinstance(reply, LegError) else Transferred(name))
+
+        self.setvar("app_disable_expand_variables", "false")  # the dialplan it goes to expands its own
+        self.call.request(commands.api("uuid_transfer", self.id, number), on_reply=replied)
+
+    def send_digits(self, digits: str) -> None:
+        self.call.request(commands.api("uuid_send_dtmf", self.id, digits))
+
+    def set_variable(self, name: str, value: str) -> None:
+        self.setvar(name, commands.safe_text(value))
 
     def show(self, values: Mapping[str, str]) -> None:
         pairs = ";".join(f"{name}={commands.safe_text(value, 100).replace(';', ',')}" for name, value in values.items())
@@ -141,6 +155,7 @@ class FreeSwitchMedia:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rate = fork.rate
+        self.streams = False
         self._fork = AudioFork(leg.call, server, fork, post, clock, s1)
         self._clips = ClipPlayer(leg.call, folder, seen_as, post, clock, playback)
         leg.watch(self._on_event)
@@ -153,6 +168,9 @@ class FreeSwitchMedia:
 
     def clear(self) -> None:
         self._clips.clear()
+
+    def volume(self, gain: float) -> None:
+        """A file plays as loud as it is."""
 
     def close(self) -> None:
         self._fork.close()

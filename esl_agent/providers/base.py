@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,19 @@ class HangUpPart:
     """The model wants the call to end after what it said so far was heard."""
 
 
-ReplyPart = TextPart | HangUpPart
+@dataclass(frozen=True, slots=True)
+class ToolCallPart:
+    """The model wants a tool to be run; it is asked again with the result."""
+
+    call: ToolCall
+
+
+ReplyPart = TextPart | HangUpPart | ToolCallPart
 
 
 class LanguageModel(Protocol):
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPart]:
-        """The reply in pieces, in order."""
+    def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
+        """The reply in pieces, in order. ``tools``: what it may call; a model without function calling ignores them."""
 
 
 class TextToSpeech(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart
 from esl_agent.setting import STRICT, setting
 
@@ -67,7 +67,7 @@ class Rules:
     def __init__(self, options: RulesOptions, context: EngineContext) -> None:
         self._options = options
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPart]:
+    def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The answer to the last message of the caller, a sentence at a time."""
         used: Counter[int] = Counter()
         before = _OTHERWISE

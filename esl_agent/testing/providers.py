@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.providers.base import HangUpPart, ReplyPart, TextPart, Transcript
 
@@ -109,7 +109,7 @@ class CannedLlm:
         self._sleep = sleep
         self._next = 0
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPart]:
+    def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         self.asked.append(tuple(messages))
         yield from _troubled("llm", self.trouble, self._sleep, self._parts())
 

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from service import APOLOGY, FAILURE, GREETING, REPLY, SPEECH, Service, Traces, until
 
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.providers.base import ReplyPart, TextPart
 from esl_agent.testing.caller import HangUp, Say, SayNow, Wait
 from esl_agent.testing.fs_call import PretendCall
@@ -190,7 +190,7 @@ def test_a_lost_event_costs_time_not_the_call(service, healthy):
 class Polite:
     """Answers the first question at length and says goodbye after the second."""
 
-    def reply(self, messages: Sequence[Message]) -> Iterator[ReplyPart]:
+    def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         yield from [TextPart(REPLY)] if sum(each.role == "user" for each in messages) < 2 else GOODBYE
 
 
