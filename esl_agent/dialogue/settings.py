@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from esl_agent.audio.vad import VadSettings
 from esl_agent.dialogue.clauses import cut
@@ -69,6 +69,28 @@ class BargeInSettings:
         0.12, "Seconds of voice over the agent, within min_speech + 0.1 s, that stop it.", ge=0.02, le=3.0
     )
     greeting: bool = setting(True, "Whether the greeting may be interrupted.")
+    hesitate: Literal["pause", "duck", "keep"] = setting(
+        "pause",
+        "What the agent does at once, before it is known whether the speech is meant: pause, speak more softly (only "
+        "where the media streams, else it keeps speaking), or keep speaking.",
+    )
+    duck: float = setting(0.25, "How loud the agent is while it speaks more softly, 1: as ever.", ge=0.0, le=1.0)
+    sure: float = setting(0.7, "Seconds of voice over the agent that take the floor whatever is said.", ge=0.1, le=5.0)
+    min_words: int = setting(
+        1,
+        "So many words that are no back-channel take the floor at once, as soon as a recogniser has them.",
+        ge=1,
+        le=20,
+    )
+    backchannels: tuple[str, ...] = setting(
+        (), 'More words that do not take the floor ("mm-hm", "okay" and their like are known for the language).'
+    )
+    resume: bool = setting(
+        True, "Go on where the agent stopped when nothing came of it. Off: ask the caller to repeat."
+    )
+    resume_after: float = setting(
+        1.2, "Seconds after such speech ended; without words by then the agent goes on.", ge=0.1, le=10.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
