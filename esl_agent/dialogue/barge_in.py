@@ -22,7 +22,30 @@ class Verdict(Enum):
 #: Words that keep a speaker going and do not take the floor, by language (the first part of the BCP 47 tag).
 BACKCHANNELS: dict[str, frozenset[str]] = {
     "en": frozenset(
-        "mm mhm mm-hm mm-hmm hm hmm uh-huh uhuh huh uh um ah oh okay ok yeah yep yes right sure i see".split()
+        [
+            "mm",
+            "mhm",
+            "mm-hm",
+            "mm-hmm",
+            "hm",
+            "hmm",
+            "uh-huh",
+            "uhuh",
+            "huh",
+            "uh",
+            "um",
+            "ah",
+            "oh",
+            "okay",
+            "ok",
+            "yeah",
+            "yep",
+            "yes",
+            "right",
+            "sure",
+            "i",
+            "see",
+        ]
     ),
 }
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
