@@ -19,47 +19,88 @@ class Verdict(Enum):
     DISMISS = "dismiss"
 
 
-#: Words that keep a speaker going and do not take the floor, by language (the first part of the BCP 47 tag).
-BACKCHANNELS: dict[str, frozenset[str]] = {
-    "en": frozenset(
-        [
+#: What keeps a speaker going and does not take the floor, by language (the first part of the BCP 47 tag). A phrase is
+#: one only as a whole: "I see" is, "see" is not.
+BACKCHANNELS: dict[str, tuple[str, ...]] = {
+    "en": (
+        *("mm", "mmm", "mhm", "mm-hm", "mm-hmm", "mmhm", "mm hm", "hm", "hmm", "uh-huh", "uh huh", "uhuh", "huh"),
+        *("uh", "um", "ah", "aha", "oh", "ooh", "okay", "ok", "okey", "yeah", "yah", "yep", "yup", "yes", "right"),
+        *("sure", "alright", "all right", "i see", "got it", "gotcha", "of course", "go on", "i understand"),
+        *("fine", "good", "great", "cool", "nice", "really", "true", "that's right", "sounds good", "makes sense"),
+    ),
+    "de": (
+        *("mm", "mhm", "hm", "hmm", "mm-hm", "äh", "ähm", "ah", "aha", "oh", "achso", "ach so", "ach ja", "ja", "jaja"),
+        *("jo", "jap", "jawohl", "ok", "okay", "gut", "na gut", "alles klar", "klar", "genau", "richtig", "stimmt"),
+        *("verstehe", "ich verstehe", "verstanden", "in ordnung", "sicher", "natürlich", "schön", "super", "eben"),
+    ),
+    "fr": (
+        *("mm", "mhm", "hm", "hmm", "euh", "ah", "oh", "ben", "oui", "ouais", "ok", "okay", "d'accord", "dac", "bien"),
+        *("très bien", "c'est bon", "je vois", "je comprends", "compris", "entendu", "voilà", "exactement", "parfait"),
+        *("bien sûr", "ah bon", "ah oui", "c'est ça"),
+    ),
+    "es": (
+        *("mm", "mhm", "hm", "ajá", "aja", "ah", "eh", "oh", "sí", "si", "ya", "ok", "okay", "vale", "bueno", "bien"),
+        *("claro", "claro que sí", "de acuerdo", "entiendo", "ya veo", "entendido", "exacto", "muy bien", "perfecto"),
+        *("por supuesto", "eso es"),
+    ),
+    "it": (
+        *("mm", "mhm", "hm", "eh", "ah", "oh", "sì", "si", "ok", "okay", "va bene", "bene", "certo", "capisco"),
+        *("ho capito", "capito", "esatto", "giusto", "d'accordo", "perfetto", "ecco", "già", "ah sì"),
+    ),
+    "nl": (
+        *(
             "mm",
             "mhm",
-            "mm-hm",
-            "mm-hmm",
             "hm",
             "hmm",
-            "uh-huh",
-            "uhuh",
-            "huh",
             "uh",
-            "um",
+            "uhm",
             "ah",
+            "aha",
             "oh",
-            "okay",
+            "ja",
+            "jaja",
+            "ja ja",
+            "jawel",
             "ok",
-            "yeah",
-            "yep",
-            "yes",
-            "right",
-            "sure",
-            "i",
-            "see",
-        ]
+            "oké",
+            "okay",
+        ),
+        *("goed", "prima", "precies", "klopt", "juist", "inderdaad", "ik snap het", "ik begrijp het", "begrepen"),
+        *("jawel", "tuurlijk", "natuurlijk", "oh ja"),
+    ),
+    "tr": (
+        *("hı", "hıhı", "hı hı", "hmm", "hm", "mm", "ee", "ah", "ha", "haa", "evet", "tamam", "peki", "olur", "doğru"),
+        *("anladım", "anlıyorum", "tabii", "tabi", "elbette", "aynen", "ok", "güzel", "öyle mi", "iyi"),
     ),
 }
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.lower().replace("\u2019", "'")))
+
+
+def _beyond(words: tuple[str, ...], phrases: frozenset[tuple[str, ...]], longest: int) -> int:
+    """How many of ``words`` no phrase covers, taking the longest phrase that fits at each place."""
+    left = at = 0
+    while at < len(words):
+        taken = next((n for n in range(longest, 0, -1) if words[at : at + n] in phrases), 0)
+        left += not taken
+        at += taken or 1
+    return left
+
+
 class BargeIn:
     """Judges one utterance at a time: ``begin`` at its onset, then every frame and every word of it."""
 
-    __slots__ = ("_backchannels", "_settings", "_sure", "_voiced")
+    __slots__ = ("_longest", "_phrases", "_settings", "_sure", "_voiced")
 
     def __init__(self, settings: BargeInSettings, language: str = "en") -> None:
         self._settings = settings
-        known = BACKCHANNELS.get(language.partition("-")[0].lower(), frozenset())
-        self._backchannels = known | {word.lower() for phrase in settings.backchannels for word in phrase.split()}
+        known = BACKCHANNELS.get(language.partition("-")[0].lower(), ())
+        self._phrases = frozenset(map(_words, (*known, *settings.backchannels)))
+        self._longest = max(map(len, self._phrases), default=0)
         self._sure = max(1, round(settings.sure / FRAME_SECONDS))
         self._voiced = 0
 
@@ -74,7 +115,6 @@ class BargeIn:
 
     def words(self, text: str, *, final: bool) -> Verdict | None:
         """What a recogniser makes of the utterance so far, or (``final``) altogether."""
-        words = _WORD.findall(text.lower())
-        if len([word for word in words if word not in self._backchannels]) >= self._settings.min_words:
+        if _beyond(_words(text), self._phrases, self._longest) >= self._settings.min_words:
             return Verdict.CONFIRM
         return Verdict.DISMISS if final else None

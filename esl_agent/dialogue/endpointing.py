@@ -6,7 +6,10 @@ from collections import deque
 from enum import Enum
 
 from esl_agent.audio.pcm import FRAME_SECONDS
+from esl_agent.dialogue.patience import Mode, Patience
 from esl_agent.dialogue.settings import BargeInSettings, EndpointingSettings
+
+__all__ = ["Change", "Endpointer", "Mode", "frames"]
 
 
 class Change(Enum):
@@ -32,8 +35,10 @@ class Endpointer:
         "_keep",
         "_onset_mask",
         "_over_agent",
+        "_patience",
         "_plain",
         "_quiet",
+        "_settle",
         "_silence",
         "_speaking",
         "last_voiced",
@@ -48,6 +53,8 @@ class Endpointer:
         self._onset_mask = (1 << window) - 1
         self._barge_mask = (1 << barge_window) - 1
         self._keep: deque[bytes] = deque(maxlen=frames(endpointing.pre_roll) + max(window, barge_window))
+        self._patience = Patience(endpointing)
+        self._settle = frames(barge_in.settle)
         self._silence = frames(endpointing.silence)
         self._bits = 0
         self._quiet = 0
@@ -74,7 +81,29 @@ class Endpointer:
             return None
         self._speaking = True
         self._quiet = 0
+        self._patience.began()
+        self._silence = self._settle if over_agent else frames(self._patience.silence)
         return Change.BEGAN
+
+    @property
+    def voiced_frames(self) -> int:
+        """Voiced frames within the window in which an onset is looked for."""
+        return self._bits.bit_count()
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence that end the open utterance, as far as is known now."""
+        return self._silence * FRAME_SECONDS
+
+    def understood(self, text: str) -> None:
+        """The words of the open utterance so far."""
+        if self._speaking:
+            self._patience.understood(text)
+            self._silence = frames(self._patience.silence)
+
+    def listen_for(self, mode: Mode) -> None:
+        """What kind of answer is awaited from now on."""
+        self._patience.listen_for(mode)
 
     def pre_roll(self) -> bytes:
         """The sound up to and including the frame at which the utterance began. Empties the memory."""

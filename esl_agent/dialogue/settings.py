@@ -53,7 +53,19 @@ class EndpointingSettings:
     """When an utterance begins and when it has ended."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    silence: float = setting(0.7, "Seconds without voice that end an utterance.", ge=0.1, le=5.0)
+    silence: float = setting(
+        0.7, "Seconds without voice that end an utterance when nothing is known about it.", ge=0.1, le=5.0
+    )
+    adapt: bool = setting(
+        True,
+        "Let the silence follow the words so far, the answer awaited and this caller's pauses, between min_silence "
+        "and max_silence. Off: always silence.",
+    )
+    min_silence: float = setting(0.4, "The shortest silence that ends an utterance.", ge=0.1, le=5.0)
+    max_silence: float = setting(1.6, "The longest silence that is waited for.", ge=0.1, le=10.0)
+    dictation: float = setting(
+        2.0, "Seconds without voice that end digits, an e-mail or an address being dictated.", ge=0.1, le=10.0
+    )
     onset: float = setting(0.1, "Seconds of voice, within the last 0.2 s, that begin an utterance.", ge=0.02, le=0.2)
     pre_roll: float = setting(0.3, "Seconds before the onset that the recogniser gets too.", ge=0.0, le=2.0)
     max_utterance: float = setting(30.0, "Seconds after which an utterance is ended by force.", ge=1.0, le=300.0)
@@ -84,6 +96,9 @@ class BargeInSettings:
     )
     backchannels: tuple[str, ...] = setting(
         (), 'More words that do not take the floor ("mm-hm", "okay" and their like are known for the language).'
+    )
+    settle: float = setting(
+        0.35, "Seconds without voice that end an utterance which began over the agent.", ge=0.1, le=5.0
     )
     resume: bool = setting(
         True, "Go on where the agent stopped when nothing came of it. Off: ask the caller to repeat."
