@@ -93,6 +93,7 @@ def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
         "freeswitch": {"listen": f"127.0.0.1:{events}", "max_calls": calls * 2 + 10},
         "audio": {"listen": f"127.0.0.1:{sound}"},
         "clips": {"directory": CLIPS},
+        "cache": {"directory": ""},
         "defaults": {"media": {"rate": rate}},
     }
     if is_canned:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 
-import gevent
+from gevent.pool import Pool
 
 from esl_agent.config import Config, DidConfig
 from esl_agent.errors import ConfigError, ProviderError
@@ -15,6 +16,9 @@ from esl_agent.speech_cache import SpeechCache
 from esl_agent.workers import speak
 
 log = logging.getLogger(__name__)
+
+#: Phrases prepared at the same time: a slow voice is not waited for one by one, nor asked for everything at once.
+WARM_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +64,35 @@ def make_engines(did: DidConfig) -> Engines:
 
 
 def warm(lineup: Lineup, cache: SpeechCache) -> None:
-    """Start what is slow to start, and speak every fixed phrase into the cache. Failures are logged: calls go on."""
+    """Start what is slow to start, and have every fixed phrase in the cache: from the disk, or spoken. Every DID's
+    greeting comes before anybody's second phrase. Failures are logged: calls go on."""
     for engines in lineup.engines.values():
         for engine in (engines.stt, engines.llm, engines.tts):
             if start := getattr(engine, "warm", None):
                 start()
-    for did in lineup.config.dids:
-        engines = lineup.engines[did.key]
-        for text in did.cascade.phrases.clauses():
-            if cache.get(engines.tts.voice, text) is None:
-                try:
-                    cache.put(engines.tts.voice, text, speak(engines, text))
-                except ProviderError as error:
-                    log.warning("%s: cannot prepare a phrase: %s", did.name, error)
-            gevent.sleep(0)
+    cache.open()
+    pool = Pool(WARM_AT_ONCE)
+    for name, engines, text in _phrases(lineup):
+        pool.spawn(_prepare, name, engines, text, cache)
+    pool.join()
+
+
+def _phrases(lineup: Lineup) -> list[tuple[str, Engines, str]]:
+    """(a DID's name, its engines, a clause it may need), first clauses first; none twice in the same voice."""
+    dids = lineup.config.dids
+    found: dict[tuple[str, str], tuple[str, Engines, str]] = {}
+    for rank in itertools.zip_longest(*(did.cascade.phrases.clauses() for did in dids)):
+        for did, text in zip(dids, rank, strict=True):
+            if text is not None:
+                engines = lineup.engines[did.key]
+                found.setdefault((engines.tts.voice, text), (did.name, engines, text))
+    return list(found.values())
+
+
+def _prepare(name: str, engines: Engines, text: str, cache: SpeechCache) -> None:
+    tts = engines.tts
+    try:
+        if not cache.recall(tts.voice, tts.rate, text):
+            cache.keep(tts.voice, text, speak(engines, text))
+    except ProviderError as error:
+        log.warning("%s: cannot prepare a phrase: %s", name, error)

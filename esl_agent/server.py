@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import re
 import signal
 import time
@@ -18,6 +19,7 @@ from gevent.event import Event as Flag
 from esl_agent import config as configuration
 from esl_agent.call import Call
 from esl_agent.config import Config, DidConfig
+from esl_agent.config.service import CacheSettings
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.errors import ConfigError, LegError
 from esl_agent.hub_lag import HubLag
@@ -32,6 +34,7 @@ from esl_agent.lineup import Lineup, make_lineup, warm
 from esl_agent.mailbox import Mailbox
 from esl_agent.providers.base import Engines
 from esl_agent.speech_cache import SpeechCache
+from esl_agent.speech_store import SpeechStore, store_directory
 from esl_agent.wire import esl_commands as commands
 from esl_agent.workers import Workers
 
@@ -64,7 +67,7 @@ class Server:
         self._service = service
         self._watch = watch
         self.lineup = lineup or make_lineup(config)
-        self.cache = SpeechCache()
+        self.cache = _speech_cache(service.cache)
         self.hub_lag = HubLag()
         self.calls: dict[str, Call] = {}
         self._greenlets: set[gevent.Greenlet] = set()
@@ -244,6 +247,11 @@ class Server:
             gevent.get_hub().threadpool.apply(_write_json, (path, journal.record()))
         except OSError as error:
             log.error("call=%s cannot write its record %s: %s", journal.call_id, path, error.strerror)
+
+
+def _speech_cache(settings: CacheSettings) -> SpeechCache:
+    directory, max_bytes = store_directory(settings.directory, os.environ), settings.max_mb * 1_000_000
+    return SpeechCache(max_bytes, SpeechStore(directory, max_bytes) if directory else None)
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:

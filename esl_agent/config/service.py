@@ -133,6 +133,24 @@ class ClipSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Sound of greetings and other fixed phrases, so that a restart need not synthesise it again.
+
+    Never what was said on a call. Files are WAV, and their comment is the phrase.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    directory: str = setting(
+        "auto",
+        "A directory of its own; several services may share it. auto: $CACHE_DIRECTORY (systemd's CacheDirectory=), "
+        "else $XDG_CACHE_HOME/esl_agent, else ~/.cache/esl_agent. Empty, or where it cannot be written: memory only.",
+    )
+    max_mb: int = setting(
+        200, "Megabytes of sound kept, in memory and on disk each; the least recently used goes.", ge=1, le=100_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EventSocketSettings:
     """FreeSWITCH's own event socket. Only `esl-agent doctor` connects to it; no call needs it."""
 
@@ -169,6 +187,7 @@ class ServiceSettings:
     freeswitch: FreeSwitchSettings = setting(FreeSwitchSettings, "The door FreeSWITCH's `socket` knocks at.")
     audio: AudioSettings = setting(AudioSettings, "The WebSocket that brings the callers' sound.")
     clips: ClipSettings = setting(ClipSettings, "Where the agent's sound lies until it was played.")
+    cache: CacheSettings = setting(CacheSettings, "Sound of fixed phrases, kept over a restart.")
     event_socket: EventSocketSettings = setting(EventSocketSettings, "FreeSWITCH's own event socket, for the doctor.")
     log: LogSettings = setting(LogSettings, "What is written to standard error.")
     records: RecordSettings = setting(RecordSettings, "One JSON file for each finished call.")

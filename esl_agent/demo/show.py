@@ -89,6 +89,7 @@ def config_for(config: Config, records: Path) -> Config:
         freeswitch=dataclasses.replace(service.freeswitch, listen=calls, allow=("127.0.0.0/8",)),
         audio=dataclasses.replace(service.audio, listen=sound, advertise="", s1_listener=s1),
         clips=dataclasses.replace(service.clips, shared_path=""),
+        cache=dataclasses.replace(service.cache, directory=""),
         log=dataclasses.replace(service.log, private=True),
         records=dataclasses.replace(service.records, directory=str(records)),
     )
