@@ -28,7 +28,8 @@ from esl_agent.legs.audio_fork import ForkSettings
 from esl_agent.legs.audio_server import AudioServer
 from esl_agent.legs.clips import clip_directory, remove_clip_directory
 from esl_agent.legs.freeswitch import Listener, Session
-from esl_agent.legs.freeswitch_leg import FreeSwitchLeg, FreeSwitchMedia
+from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
+from esl_agent.legs.freeswitch_media import FreeSwitchMedia
 from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.lineup import Lineup, make_lineup, warm
 from esl_agent.mailbox import Mailbox

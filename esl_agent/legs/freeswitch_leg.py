@@ -1,4 +1,4 @@
-"""One FreeSWITCH call as the rest of the program sees it: a CallLeg and its MediaStream.
+"""One FreeSWITCH call as the rest of the program sees it: a CallLeg. Its MediaStreams have files of their own.
 
 Commands that must work during a locked playback go through ``api`` (``uuid_kill``, ``uuid_break``): a ``sendmsg``
 would wait for the end of the file.
@@ -7,20 +7,15 @@ would wait for the end of the file.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp, TransferFailed, Transferred
 from esl_agent.errors import LegError
-from esl_agent.legs.audio_fork import SUBCLASSES, AudioFork, ForkSettings
-from esl_agent.legs.audio_server import AudioServer
-from esl_agent.legs.base import Clip, Post
-from esl_agent.legs.clips import ClipPlayer
+from esl_agent.legs.audio_fork import SUBCLASSES
+from esl_agent.legs.base import Post
 from esl_agent.legs.esl_call import EslCall
-from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.wire import esl
 from esl_agent.wire import esl_commands as commands
 
@@ -137,47 +132,3 @@ class FreeSwitchLeg:
         # The call's parts hold each other; let go, so that it is freed at once and not by the collector.
         self._watchers.clear()
         self.call.on_event_hook = self.call.on_closed_hook = None
-
-
-class FreeSwitchMedia:
-    """The voice of one FreeSWITCH call: sound in through mod_audio_fork, clips out through playback."""
-
-    def __init__(
-        self,
-        leg: FreeSwitchLeg,
-        server: AudioServer,
-        fork: ForkSettings,
-        folder: Path,
-        seen_as: str,
-        post: Post,
-        playback: Literal["clips", "broadcast"] = "clips",
-        s1: S1Listener | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.rate = fork.rate
-        self.streams = False
-        self._fork = AudioFork(leg.call, server, fork, post, clock, s1)
-        self._clips = ClipPlayer(leg.call, folder, seen_as, post, clock, playback)
-        leg.watch(self._on_event)
-
-    def start(self) -> None:
-        self._fork.start()
-
-    def play(self, clip: Clip) -> None:
-        self._clips.play(clip)
-
-    def clear(self) -> None:
-        self._clips.clear()
-
-    def volume(self, gain: float) -> None:
-        """A file plays as loud as it is."""
-
-    def close(self) -> None:
-        self._fork.close()
-        self._clips.close()
-
-    def _on_event(self, event: esl.Event) -> None:
-        if event.name in ("PLAYBACK_START", "PLAYBACK_STOP"):
-            self._clips.on_event(event)
-        elif event.name == "CUSTOM":
-            self._fork.on_event(event)

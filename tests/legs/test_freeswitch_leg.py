@@ -19,7 +19,8 @@ from esl_agent.dialogue.events import (
     Played,
 )
 from esl_agent.legs.audio_fork import ForkSettings
-from esl_agent.legs.freeswitch_leg import FreeSwitchLeg, FreeSwitchMedia
+from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
+from esl_agent.legs.freeswitch_media import FreeSwitchMedia
 from esl_agent.wire.esl import Event
 
 
