@@ -1,0 +1,135 @@
+"""How many transfers there are and what they cost: shared by every call of the process.
+
+Whoever performs a Transfer asks first, with the Destination that the policy let through:
+
+    permit = ledger.ask(did_name, call_id, did.cascade.transfer, destination)
+    if isinstance(permit, Refusal): post(TransferFailed(destination.name, "limit"))     # permit.reason for the journal
+    ...
+    permit.connected()     at Transferred
+    permit.end()           at TransferFailed, or when the call is over; idempotent
+
+A blind transfer leaves our sight at Transferred: its cost is what ``assumed_minutes`` make, and ``end`` right after
+``connected`` keeps that. One greenlet hub, so no lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from esl_agent.dialogue.destinations import Destination, Refusal, TransferSettings
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Caps over all DIDs of the process. 0: none."""
+
+    max_per_hour: int = 0
+    max_at_once: int = 0
+    max_cost_per_hour: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Permit:
+    """One transfer that may be tried. ``minutes`` is how long it counts."""
+
+    did: str
+    call: str
+    asked_at: float
+    rate: float
+    is_blind: bool
+    minutes: float
+    _ledger: TransferLedger
+    is_open: bool = True
+    connected_at: float | None = None
+
+    @property
+    def cost(self) -> float:
+        """So far, at least what ``minutes`` make; a conversation that goes on costs more and more."""
+        if self.is_open and self.connected_at is not None and not self.is_blind:
+            return self.rate * max(self.minutes, (self._ledger.clock() - self.connected_at) / 60.0)
+        return self.rate * self.minutes
+
+    def connected(self) -> None:
+        """Somebody has the call."""
+        if self.connected_at is None:
+            self.connected_at = self._ledger.clock()
+
+    def end(self) -> None:
+        """Nobody took it, or the conversation is over. What it really cost counts from now on."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self.connected_at is None:
+            self.minutes = 0.0
+        elif not self.is_blind:
+            self.minutes = (self._ledger.clock() - self.connected_at) / 60.0
+
+
+class TransferLedger:
+    """Permits of the last hour, and those still open."""
+
+    def __init__(self, clock: Callable[[], float], totals: Totals | None = None) -> None:
+        self.clock = clock
+        self._totals = totals or Totals()
+        self._permits: deque[Permit] = deque()
+
+    def ask(self, did: str, call: str, caps: TransferSettings, destination: Destination) -> Permit | Refusal:
+        """A permit for one transfer of ``call``, or why there is none."""
+        self._forget()
+        reason = self._objection(did, call, caps, destination)
+        if reason:
+            return Refusal(reason)
+        permit = Permit(
+            did,
+            call,
+            self.clock(),
+            destination.cost_per_minute,
+            destination.mode == "blind",
+            caps.assumed_minutes,
+            self,
+        )
+        self._permits.append(permit)
+        return permit
+
+    def forget_call(self, call: str) -> None:
+        """The call is over: whatever of it is open has ended."""
+        for permit in self._permits:
+            if permit.call == call:
+                permit.end()
+
+    def _objection(self, did: str, call: str, caps: TransferSettings, destination: Destination) -> str:
+        now = self.clock()
+        recent = [permit for permit in self._permits if now - permit.asked_at < HOUR]
+        mine = [permit for permit in recent if permit.did == did]
+        expected = destination.cost_per_minute * caps.assumed_minutes
+        if sum(permit.call == call for permit in self._permits) >= caps.max_per_call:
+            return "this call has been transferred as often as it may be"
+        if len(mine) >= caps.max_per_hour:
+            return "there were too many transfers within the hour"
+        if sum(permit.is_open and permit.did == did for permit in self._permits) >= caps.max_at_once:
+            return "too many transfers are under way"
+        if _over(caps.max_cost_per_hour, sum(permit.cost for permit in mine) + expected):
+            return "transfers have cost too much within the hour"
+        totals = self._totals
+        if totals.max_per_hour and len(recent) >= totals.max_per_hour:
+            return "there were too many transfers within the hour"
+        if totals.max_at_once and sum(permit.is_open for permit in self._permits) >= totals.max_at_once:
+            return "too many transfers are under way"
+        if _over(totals.max_cost_per_hour, sum(permit.cost for permit in recent) + expected):
+            return "transfers have cost too much within the hour"
+        return ""
+
+    def _forget(self) -> None:
+        """What is older than an hour and over counts no more."""
+        now = self.clock()
+        if self._permits and now - self._permits[0].asked_at >= HOUR:
+            self._permits = deque(p for p in self._permits if p.is_open or now - p.asked_at < HOUR)
+
+
+def _over(limit: float, cost: float) -> bool:
+    """Whether ``cost`` exceeds a limit that is one, beyond rounding."""
+    return limit > 0 and cost > limit * (1 + 1e-9)
