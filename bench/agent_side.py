@@ -19,6 +19,7 @@ from typing import Any
 
 import gevent
 
+from bench.stamps import Trace, note, stamped
 from esl_agent import config as configuration
 from esl_agent.call import Call
 from esl_agent.config import Config
@@ -29,8 +30,8 @@ from esl_agent.providers.base import Engines
 from esl_agent.server import Server
 from esl_agent.testing.providers import CannedLlm, CannedStt, ToneTts, Trouble
 
-#: Seconds the canned recogniser, model and voice take: what is left of a turn is our own.
-STT, LLM, TTS = 0.05, 0.2, 0.1
+#: Seconds the recogniser, model and voice take: what is left of a turn is our own.
+DELAYS = {"canned": (0.05, 0.2, 0.1), "instant": (0.0, 0.0, 0.0)}
 
 REPLIES = (
     "I see. Let me have a look at that for you. It will take only a moment, please stay on the line.",
@@ -39,39 +40,43 @@ REPLIES = (
 
 
 class StampedServer(Server):
-    """Notes when each frame was dealt with, and when each utterance was found to have ended."""
+    """Notes when each frame was dealt with, when each utterance was found to have ended, and each turn's steps."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.handled: dict[str, array.array[float]] = {}
         self.endpoints: dict[str, list[float]] = {}
+        self.traces: dict[str, Trace] = {}
 
-    def _build(self, *args: Any) -> Call:
-        call = super()._build(*args)
+    def _build(self, leg: Any, mailbox: Any, journal: Any, did: Any, engines: Engines) -> Call:
+        trace = self.traces[leg.id] = []
+        call = super()._build(leg, mailbox, journal, did, stamped(engines, trace))
         handled = self.handled[call.leg.id] = array.array("d")
         endpoints = self.endpoints[call.leg.id] = []
         receive, clock = call.dialogue.receive, time.monotonic
 
-        def stamped(event: Any, now: float) -> Any:
+        def receive_stamped(event: Any, now: float) -> Any:
             actions = receive(event, now)
             if type(event) is Audio:
                 handled.append(clock())
             if actions and any(type(action) is CloseUtterance for action in actions):
                 endpoints.append(now)
+                note(trace, "endpoint", len(handled) - 1)
             return actions
 
-        call.dialogue.receive = stamped  # type: ignore[method-assign]
+        call.dialogue.receive = receive_stamped  # type: ignore[method-assign]
         return call
 
     def dropped_frames(self) -> int:
         return sum(call.mailbox.dropped_frames for call in self.calls.values())
 
 
-def canned(config: Config) -> Lineup:
-    """Every DID served by engines that only wait: STT, LLM and TTS seconds."""
-    stt = CannedStt(["my telephone is broken", "please help me"], trouble=Trouble(before=STT), sleep=gevent.sleep)
-    llm = CannedLlm(REPLIES, word_by_word=True, trouble=Trouble(before=LLM), sleep=gevent.sleep)
-    tts = ToneTts(trouble=Trouble(before=TTS), sleep=gevent.sleep)
+def canned(config: Config, delays: tuple[float, float, float]) -> Lineup:
+    """Every DID served by engines that only wait: the seconds of recogniser, model and voice."""
+    stt_takes, llm_takes, tts_takes = delays
+    stt = CannedStt(["my telephone is broken", "please help me"], trouble=Trouble(before=stt_takes), sleep=gevent.sleep)
+    llm = CannedLlm(REPLIES, word_by_word=True, trouble=Trouble(before=llm_takes), sleep=gevent.sleep)
+    tts = ToneTts(trouble=Trouble(before=tts_takes), sleep=gevent.sleep)
     return Lineup(config, {did.key: Engines(stt, llm, tts) for did in config.dids})
 
 
@@ -80,9 +85,10 @@ def main(directory: str, engines: str, results: str, core: str) -> None:
     if core:
         os.sched_setaffinity(0, {int(core)})
     config = configuration.load(directory)
-    server = StampedServer(Path(directory), config, lineup=canned(config) if engines == "canned" else None)
+    delays = DELAYS.get(engines)
+    server = StampedServer(Path(directory), config, lineup=canned(config, delays) if delays else None)
     server.start()
-    gevent.sleep(1.0 if engines == "canned" else 6.0)
+    gevent.sleep(1.0 if delays else 6.0)
     idle_bytes = resident_bytes()
     print("ready", flush=True)
     wait_for("mark")
@@ -104,7 +110,8 @@ def main(directory: str, engines: str, results: str, core: str) -> None:
         "dropped": server.dropped_frames(),
         "handled": server.handled,
         "endpoints": server.endpoints,
-        "providers": STT + LLM + TTS if engines == "canned" else None,
+        "traces": server.traces,
+        "providers": sum(delays) if delays else None,
     }
     Path(results).write_bytes(pickle.dumps(found))
     print(json.dumps({"done": True}), flush=True)

@@ -44,6 +44,7 @@ class Spread:
     p50: float
     p99: float
     worst: float
+    p95: float = 0.0
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Spread | None:
@@ -51,7 +52,8 @@ class Spread:
             return None
         ordered = sorted(samples)
         last = len(ordered) - 1
-        return cls(len(ordered), ordered[round(last * 0.5)], ordered[round(last * 0.99)], ordered[-1])
+        p50, p95, p99 = (ordered[round(last * share)] for share in (0.5, 0.95, 0.99))
+        return cls(len(ordered), p50, p99, ordered[-1], p95)
 
 
 @dataclass(frozen=True, slots=True)

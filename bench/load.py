@@ -1,7 +1,8 @@
 """Whole calls through the real server: ``python -m bench.load --calls 100 --seconds 20``.
 
 The agent runs in one process with canned providers, the pretend FreeSWITCH in another, each on a core of its own.
-What every column means is written in bench/RESULTS.md. ``--engines embedded`` takes the configuration in conf/ with
+What every column means is written in bench/RESULTS.md. ``--engines instant`` has engines that take no time at all:
+what a turn takes is then our own. ``--engines embedded`` takes the configuration in conf/ with
 its real recogniser and voices instead, and callers who listen before they speak.
 """
 
@@ -19,7 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 import yaml
 
 from bench.analysis import Result, Spread, analyse
+from bench.share import LATE, PARTS, shares, spreads
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLS = (1, 50, 100, 200, 300, 400, 500)
@@ -41,9 +43,12 @@ _AGENT = [sys.executable, "-m", "gevent.monkey", "--module", "bench.agent_side"]
 _CALLERS = [sys.executable, "-m", "bench.caller_side"]
 
 
-def measure(calls: int, seconds: float, *, rate: int = 8000, engines: str = "canned") -> Result:
-    """One run with ``calls`` at the same time. Takes the ramp, ten seconds and ``seconds``."""
-    is_canned = engines == "canned"
+def measure(
+    calls: int, seconds: float, *, rate: int = 8000, engines: str = "canned"
+) -> tuple[Result, dict[str, Spread]]:
+    """One run with ``calls`` at the same time, and what of its turns' latency was our own (bench.share). Takes the
+    ramp, ten seconds and ``seconds``."""
+    is_canned = engines != "embedded"
     cores = sorted(os.sched_getaffinity(0))
     # The embedded engines' workers inherit the agent's cores: those runs are not pinned.
     pinned = cores[:2] if is_canned and len(cores) > 1 else None
@@ -81,9 +86,19 @@ def measure(calls: int, seconds: float, *, rate: int = 8000, engines: str = "can
                     process.kill()
                     process.communicate()
             shutil.rmtree(CLIPS, ignore_errors=True)
-        halves: list[Any] = [pickle.loads((directory / f"{half}.pickle").read_bytes()) for half in ("agent", "load")]
+        seen_by: dict[str, Any] = {
+            half: pickle.loads((directory / f"{half}.pickle").read_bytes()) for half in ("agent", "load")
+        }
     everything, *ours = (late - early for early, late in zip(before, after, strict=True))
-    return analyse(*halves, calls, others=(everything - sum(ours)) / seconds)
+    others = (everything - sum(ours)) / seconds
+    return analyse(**seen_by, asked=calls, others=others), own_shares(**seen_by)
+
+
+def own_shares(agent: Mapping[str, Any], load: Mapping[str, Any]) -> dict[str, Spread]:
+    """Our own share of turn latency and its parts, for engines whose time is known."""
+    if agent["providers"] is None:
+        return {}
+    return spreads(shares(agent["traces"], load["calls"], agent["providers"], agent["began"], agent["ended"]))
 
 
 def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
@@ -165,6 +180,9 @@ HEAD = (
     "valid",
 )
 
+#: A turn's own share and its parts, below the table.
+SHARE_HEAD = ("calls", "turns", "own share", *(name for name, _, _ in PARTS), LATE, "valid")
+
 
 def row(result: Result) -> list[str]:
     """The cells under ``HEAD``. Times are p50 / p99 / worst in ms."""
@@ -186,6 +204,21 @@ def row(result: Result) -> list[str]:
         f"{result.others:.0%}",
         "yes" if not result.spoilt_by else f"NO: {result.spoilt_by}",
     ]
+
+
+def share_row(result: Result, share: Mapping[str, Spread]) -> list[str]:
+    """The cells under ``SHARE_HEAD``. Times are p50 / p95 / worst in ms."""
+    own = share.get("own")
+    return [
+        str(result.calls),
+        str(own.count if own else 0),
+        *(_p95(share.get(name)) for name in ("own", *(name for name, _, _ in PARTS), LATE)),
+        "yes" if not result.spoilt_by else f"NO: {result.spoilt_by}",
+    ]
+
+
+def _p95(spread: Spread | None) -> str:
+    return "-" if spread is None else " / ".join(f"{x * 1000:.1f}" for x in (spread.p50, spread.p95, spread.worst))
 
 
 def both(spread: Spread | None) -> str:
@@ -211,7 +244,7 @@ def main() -> None:
     parser.add_argument("--calls", default=",".join(map(str, CALLS)), help="numbers of calls, one run each: 1,50,500")
     parser.add_argument("--seconds", type=float, default=15.0, help="measured time of a run")
     parser.add_argument("--rate", type=int, choices=(8000, 16000), default=8000, help="samples a second of the sound")
-    parser.add_argument("--engines", choices=("canned", "embedded"), default="canned")
+    parser.add_argument("--engines", choices=("canned", "instant", "embedded"), default="canned")
     parser.add_argument("--json", action="store_true", help="one JSON object a run instead of a table")
     wanted = parser.parse_args()
     _raise_file_limit()
@@ -219,9 +252,15 @@ def main() -> None:
         print(machine(), "\nTimes are p50 / p99 / worst in ms.\n")
         print(line(HEAD))
         print(line(["---"] * len(HEAD)), flush=True)
+    share_rows: list[str] = []
     for calls in map(int, wanted.calls.split(",")):
-        result = measure(calls, wanted.seconds, rate=wanted.rate, engines=wanted.engines)
-        print(json.dumps(dataclasses.asdict(result)) if wanted.json else line(row(result)), flush=True)
+        result, share = measure(calls, wanted.seconds, rate=wanted.rate, engines=wanted.engines)
+        share_rows.append(line(share_row(result, share)))
+        facts = dataclasses.asdict(result) | {"share": {name: dataclasses.asdict(each) for name, each in share.items()}}
+        print(json.dumps(facts) if wanted.json else line(row(result)), flush=True)
+    if not wanted.json:
+        print("\nOur own share of turn latency and its parts: p50 / p95 / worst in ms.\n")
+        print("\n".join((line(SHARE_HEAD), line(["---"] * len(SHARE_HEAD)), *share_rows)), flush=True)
 
 
 def _raise_file_limit() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis import Seen, Spread, barge_ins, lateness, own_share, spoilt_by
+from bench.share import LATE, shares
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +33,7 @@ def test_three_calls_for_two_seconds_are_measured_from_the_first_command_to_the_
     for what in ("accept", "greeting", "lateness", "hub_lag", "load_lag"):
         spread = found[what]
         assert 0.0 <= spread["p50"] <= spread["p99"] <= spread["worst"], what
+    assert 0.0 < found["share"]["own"]["p50"] < 1.0
     assert math.isfinite(found["call_bytes"])
     assert found["cpu"] > 0.0
     assert isinstance(found["spoilt_by"], str)
@@ -67,10 +69,36 @@ def test_the_providers_time_is_not_ours():
     assert own_share({"u": [10.0]}, [talked], 0.35, 0.0, 99.0) == pytest.approx([0.01])
 
 
+STEPS = [
+    ("endpoint", 10.203, 10),
+    ("heard", 10.204, 0),
+    ("words", 10.254, 0),
+    ("asked", 10.256, 0),
+    ("token", 10.46, 0),
+    ("voice", 10.463, 0),
+    ("sound", 10.563, 0),
+]
+
+
+def test_a_turns_own_share_begins_when_the_deciding_frame_is_sent_and_its_parts_add_up():
+    found = shares({"u": STEPS}, [call(playbacks=[1.0, 10.567])], 0.35, 0.0, 99.0)
+    expected = {
+        "frame in": 0.003, "to the recogniser": 0.001, "to the model": 0.002, "to the voice": 0.003,
+        "to FreeSWITCH": 0.004, LATE: 0.004, "own": 10.567 - 10.2 - 0.35,
+    }  # fmt: skip
+    assert {name: samples[0] for name, samples in found.items()} == pytest.approx(expected)
+
+
+def test_a_turn_that_the_caller_talked_into_has_no_share():
+    broken_off = [*STEPS[:4], ("endpoint", 12.0, 100)]
+    assert shares({"u": broken_off}, [call(playbacks=[13.0])], 0.35, 0.0, 99.0)["own"] == []
+    assert shares({"u": []}, [call()], 0.35, 0.0, 99.0)["own"] == []
+
+
 def test_the_99th_percentile_of_a_hundred_samples_is_the_second_worst():
     spread = Spread.of([float(i) for i in range(101)])
     assert spread is not None
-    assert (spread.p50, spread.p99, spread.worst) == (50.0, 99.0, 100.0)
+    assert (spread.p50, spread.p95, spread.p99, spread.worst) == (50.0, 95.0, 99.0, 100.0)
 
 
 def test_a_late_load_or_a_busy_machine_spoils_a_run():
