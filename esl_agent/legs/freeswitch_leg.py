@@ -7,15 +7,17 @@ would wait for the end of the file.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 from esl_agent.audio.pcm import Sound
-from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp, TransferFailed, Transferred
+from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp
 from esl_agent.errors import LegError
 from esl_agent.legs.audio_fork import SUBCLASSES
 from esl_agent.legs.base import Post
 from esl_agent.legs.esl_call import EslCall
+from esl_agent.legs.transfer import Handover
 from esl_agent.wire import esl
 from esl_agent.wire import esl_commands as commands
 
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Beside ``myevents``: what it leaves out and we need.
 EVENTS = ("PLAYBACK_START", "PLAYBACK_STOP", "BACKGROUND_JOB")
+
+_VARIABLE = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class FreeSwitchLeg:
@@ -38,6 +42,8 @@ class FreeSwitchLeg:
         self._post = post
         self._was_answered = data.get("Answer-State") == "answered"
         self._is_answered = False
+        self.handover = Handover(call, self.id, post)
+        """Transfers; ``handover.prepare`` says where its sound lies."""
         self._watchers: list[Callable[[esl.Event], None]] = []
         call.on_event_hook = self._on_event
         call.on_closed_hook = self._on_closed
@@ -70,16 +76,14 @@ class FreeSwitchLeg:
         self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=replied)
 
     def transfer(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
-        def replied(reply: esl.Reply | LegError) -> None:
-            self._post(TransferFailed(name, "refused") if isinstance(reply, LegError) else Transferred(name))
-
-        self.setvar("app_disable_expand_variables", "false")  # the dialplan it goes to expands its own
-        self.call.request(commands.api("uuid_transfer", self.id, number), on_reply=replied)
+        self.handover.start(name, number, mode, briefing)
 
     def send_digits(self, digits: str) -> None:
         self.call.request(commands.api("uuid_send_dtmf", self.id, digits))
 
     def set_variable(self, name: str, value: str) -> None:
+        if not _VARIABLE.fullmatch(name):
+            raise LegError(f"{commands.safe_text(name, 60)!r} is no name of a channel variable")
         self.setvar(name, commands.safe_text(value))
 
     def show(self, values: Mapping[str, str]) -> None:
@@ -123,12 +127,15 @@ class FreeSwitchLeg:
                 self._answered()
             elif event.name == "CHANNEL_HANGUP_COMPLETE":
                 self._post(HungUp(event.headers.get("Hangup-Cause", "")))
+            else:
+                self.handover.on_event(event)
         for watcher in self._watchers:
             watcher(event)
 
     def _on_closed(self, reason: str) -> None:
         log.debug("call=%s %s", self.id, reason)
-        self._post(HungUp(self.call.hangup_cause or "LEG_CLOSED"))
+        left = "BLIND_TRANSFER" if self.handover.is_over else "LEG_CLOSED"
+        self._post(HungUp(self.call.hangup_cause or left))
         # The call's parts hold each other; let go, so that it is freed at once and not by the collector.
         self._watchers.clear()
         self.call.on_event_hook = self.call.on_closed_hook = None

@@ -158,6 +158,20 @@ def hang_up(cause: str = "NORMAL_CLEARING", channel: str | None = None) -> bytes
     return _block(_to(channel), [("call-command", "hangup"), ("hangup-cause", _word(cause, "hang-up cause"))])
 
 
+def dial_string(variables: Mapping[str, str], dial: str) -> str:
+    """The argument of ``bridge``: our ``variables`` of the called leg, then ``dial``, the operator's text.
+
+    A value with a comma, quote or bracket would become another variable (switch_event.c
+    ``switch_event_create_brackets``), so it raises UnsafeText.
+    """
+    for name, value in variables.items():
+        _text(value, name)
+        if found := re.search(r"[,'\"\\{}\[\]<>=]", value):
+            raise UnsafeText(f"{name} holds {found[0]!r}, which has a meaning in a dial string")
+    pairs = ",".join(f"{_word(name, 'variable')}={value}" for name, value in variables.items())
+    return f"{{{pairs}}}{_text(dial, 'dial string')}"
+
+
 def unicast(local: tuple[str, int], remote: tuple[str, int], *, native: bool = False) -> bytes:
     """``sendmsg unicast``: the call's sound as UDP datagrams between ``local`` (FreeSWITCH) and ``remote`` (us)."""
     headers = [

@@ -1,0 +1,183 @@
+"""A FreeSWITCH call is handed over: blind by ``uuid_transfer``, warm by ``bridge`` with a callee who may decline.
+
+Facts behind it (FreeSWITCH 1.11, measured; ``switch_ivr_originate.c``):
+
+* ``uuid_transfer`` answers at once; ``socket`` ends a frame later (CHANNEL_EXECUTE_COMPLETE), and the event socket
+  stays open until ``exit``, which then hurts nobody. The dialplan needs expansion, which we had switched off.
+* ``continue_on_fail=true`` keeps the caller when nobody takes the call; ``hangup_after_bridge=true`` ends the call
+  after the conversation. Without ``ignore_early_media=true`` an announcement of the network counts as an answer.
+* ``group_confirm_key``: whoever answers hears ``group_confirm_file``, again and again, and is connected with the key.
+  Another key repeats the file; who hangs up, or waits until ``group_confirm_timeout``, has declined.
+* ``leg_timeout`` ends a leg that rings and one that does not decide with the same cause, ALLOTTED_TIMEOUT; so
+  ``api_on_answer`` notes on the caller's channel that somebody answered.
+* While it rings, the audio fork still carries the caller. From CHANNEL_BRIDGE on two people talk: the fork is stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Literal
+
+from esl_agent.audio.pcm import Sound
+from esl_agent.dialogue.events import TransferFailed, Transferred
+from esl_agent.errors import LegError, UnsafeText
+from esl_agent.legs.base import Post
+from esl_agent.legs.clips import write_clip
+from esl_agent.legs.esl_call import EslCall
+from esl_agent.wire import esl
+from esl_agent.wire import esl_commands as commands
+
+log = logging.getLogger(__name__)
+
+#: After ``uuid_transfer`` said +OK, the channel leaves us within this (seen: 21 ms).
+LEAVES_SECONDS = 1.0
+#: Whoever answers may take this long to decide after the briefing was heard twice.
+DECIDES_SECONDS = 10.0
+#: A conversation may be this long; our Execution of ``bridge`` lasts as long.
+CONVERSATION_SECONDS = 86400.0
+#: All in all a warm transfer may take this long to be taken; how long it rings is said by the dial string.
+ORIGINATE_SECONDS = 600
+#: Between the answer and the first word of the briefing: sound takes a moment to flow.
+LEAD_IN_SECONDS = 0.4
+#: Noted on the caller's channel when somebody answers a warm transfer.
+ANSWERED = "esl_agent_transfer_answered"
+
+#: ``originate_disposition`` and what it means to a caller; anything else is ``unreachable``.
+REASONS = {
+    "USER_BUSY": "busy",
+    "CALL_REJECTED": "declined",
+    "NO_ANSWER": "no_answer",
+    "NO_USER_RESPONSE": "no_answer",
+    "ALLOTTED_TIMEOUT": "no_answer",
+    "PROGRESS_TIMEOUT": "no_answer",
+    "ORIGINATOR_CANCEL": "no_answer",
+}
+
+
+class Handover:
+    """Transfers of one call. Runs on the call's greenlet and the event socket's reader; never blocks."""
+
+    def __init__(self, call: EslCall, uuid: str, post: Post) -> None:
+        self._call = call
+        self._uuid = uuid
+        self._post = post
+        self._folder: Path | None = None
+        self._seen_as = ""
+        self._ringback = ""
+        self._count = 0
+        self._ringing = ""  # whom a warm transfer calls, until somebody took it
+        self._leaving = ""  # where a blind transfer goes, until the channel has left
+        self.is_over = False
+        """Somebody else has the caller."""
+
+    def prepare(self, folder: Path, seen_as: str, ringback: str) -> None:
+        """Where briefings lie (``seen_as`` FreeSWITCH), and what the caller hears while it rings."""
+        self._folder, self._seen_as, self._ringback = folder, seen_as, ringback
+
+    def start(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
+        """Hand over; one Transferred or TransferFailed follows."""
+        if self._ringing or self._leaving or self.is_over:
+            self._post(TransferFailed(name, "refused"))
+            return
+        try:
+            if mode == "warm":
+                self._warm(name, number, briefing)
+            else:
+                self._blind(name, number)
+        except (OSError, UnsafeText) as error:
+            log.error("call=%s transfer to %s: %s", self._uuid, commands.safe_text(name, 100), error)
+            self._ringing = self._leaving = ""
+            self._post(TransferFailed(name, "refused"))
+
+    def on_event(self, event: esl.Event) -> None:
+        """An event of this call's channel, in the reader."""
+        if self._ringing and event.name == "CHANNEL_BRIDGE":
+            self._handed_over(self._ringing)
+        elif (
+            self._leaving and event.name == "CHANNEL_EXECUTE_COMPLETE" and event.headers.get("Application") == "socket"
+        ):
+            self._left()
+
+    def _blind(self, name: str, number: str) -> None:
+        words = number.split()
+        command = commands.api("uuid_transfer", self._uuid, *words)
+        self._leaving = name
+
+        def replied(reply: esl.Reply | LegError) -> None:
+            if isinstance(reply, LegError):
+                self._leaving = ""
+                self._set("app_disable_expand_variables", "true")
+                self._post(TransferFailed(name, "refused"))
+            else:
+                self._call.link.deadlines.after(LEAVES_SECONDS, self._left)
+
+        self._set("app_disable_expand_variables", "false")  # the dialplan it goes to expands its own
+        self._call.request(command, on_reply=replied)
+
+    def _left(self) -> None:
+        """The dialplan has the call; we have nothing more to do with it."""
+        if self._leaving:
+            self._handed_over(self._leaving)
+            self._call.exit()
+
+    def _warm(self, name: str, dial: str, briefing: Sound | None) -> None:
+        variables = {
+            "ignore_early_media": "true",
+            "originate_timeout": str(ORIGINATE_SECONDS),
+            "api_on_answer": f"uuid_setvar {self._uuid} {ANSWERED} true",
+        }
+        path: Path | None = None
+        if briefing is not None and self._folder is not None:
+            self._count += 1
+            path = self._folder / f"briefing-{self._count}.wav"
+            write_clip(path, Sound(bytes(round(LEAD_IN_SECONDS * briefing.rate) * 2) + briefing.pcm, briefing.rate))
+            patience = 2 * (briefing.seconds + LEAD_IN_SECONDS) + DECIDES_SECONDS
+            variables |= {
+                "group_confirm_key": "1",
+                "group_confirm_file": f"{self._seen_as}/{path.name}",
+                "group_confirm_timeout": str(math.ceil(patience)),
+            }
+        argument = commands.dial_string(variables, dial)
+        self._ringing = name
+        self._set(ANSWERED, "false")
+        self._set("continue_on_fail", "true")
+        self._set("hangup_after_bridge", "true")
+        if self._ringback:
+            self._set("ringback", self._ringback)
+            self._set("transfer_ringback", self._ringback)
+        self._call.execute(
+            "bridge", argument, timeout=CONVERSATION_SECONDS, on_done=lambda result: self._bridge_ended(path, result)
+        )
+
+    def _bridge_ended(self, briefing: Path | None, result: esl.Event | LegError) -> None:
+        """Nobody took the call, or the conversation is over (then the hang-up follows)."""
+        if briefing is not None:
+            briefing.unlink(missing_ok=True)
+        name, self._ringing = self._ringing, ""
+        if not name:
+            return
+        if isinstance(result, LegError):
+            if self._call.connected and not self._call.hangup_cause:
+                self._post(TransferFailed(name, "refused"))
+        elif not result.headers.get("Hangup-Cause"):
+            self._post(TransferFailed(name, reason_of(result)))
+
+    def _handed_over(self, name: str) -> None:
+        self._ringing = self._leaving = ""
+        self.is_over = True
+        self._call.request(commands.api("uuid_audio_fork", self._uuid, "stop"))  # refused where there is none
+        self._post(Transferred(name))
+
+    def _set(self, name: str, value: str) -> None:
+        self._call.request(commands.api("uuid_setvar", self._uuid, name, value))
+
+
+def reason_of(ended: esl.Event) -> str:
+    """Why nobody took the call, from the CHANNEL_EXECUTE_COMPLETE of a ``bridge`` that came to nothing."""
+    headers = ended.headers
+    cause = headers.get("variable_originate_disposition") or headers.get("variable_last_bridge_hangup_cause", "")
+    if headers.get(f"variable_{ANSWERED}") == "true":
+        return "declined"
+    return REASONS.get(cause, "unreachable")
