@@ -31,6 +31,16 @@ SPANS = {
     "playback": ("play", "began"),
     "latency": ("speech_ended", "began"),
     "barge_in": ("interrupted_onset", "interrupted"),
+    "confirmed": ("interrupted_onset", "confirmed"),
+    "resumed": ("interrupted_onset", "resumed"),
+}
+
+#: What it means that one phase follows another, in the journal's words.
+TURNS_OF_THE_FLOOR = {
+    (Phase.SPEAKING, Phase.YIELDING): "yield",
+    (Phase.YIELDING, Phase.SPEAKING): "resumed",
+    (Phase.YIELDING, Phase.HEARING): "confirmed",
+    (Phase.YIELDING, Phase.THINKING): "confirmed",
 }
 
 
@@ -66,7 +76,8 @@ class Call:
             act.AskModel: lambda a: workers.ask_model(a.turn, a.messages),
             act.Synthesise: lambda a: workers.synthesise(a.turn, a.clip, a.text),
             act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
-            act.Play: lambda a: media.play(Clip(a.turn, a.clip, a.audio)),
+            act.Play: lambda a: media.play(Clip(a.turn, a.clip, a.audio, a.start)),
+            act.SetVolume: lambda a: media.volume(a.gain),
             act.StopPlayback: lambda a: media.clear(),
             act.HangUp: self._hang_up,
             act.Measured: self._measured,
@@ -104,7 +115,7 @@ class Call:
                 self._note(action, now)
             self._perform[type(action)](action)
         if self.dialogue.phase is not phase:
-            self._phase_changed(now)
+            self._phase_changed(phase, now)
 
     def _before(self, event: ev.Event, now: float) -> None:
         """What the call itself does about an event, besides telling the dialogue."""
@@ -146,8 +157,8 @@ class Call:
                 self.journal.note("speech", now, utterance=utterance)
             case act.CloseUtterance(utterance):
                 self.journal.note("speech_ended", now, utterance=utterance)
-            case act.Play(turn, clip, audio):
-                self.journal.note("play", now, turn=turn, clip=clip, seconds=audio.seconds)
+            case act.Play(turn, clip, audio, start):
+                self.journal.note("play", now, turn=turn, clip=clip, seconds=audio.seconds, start=start)
             case act.Synthesise(turn, clip, text):
                 self.journal.note("clause", now, turn=turn, clip=clip, text=Private(text))
             case act.StopPlayback():
@@ -157,8 +168,10 @@ class Call:
             case _:
                 pass
 
-    def _phase_changed(self, now: float) -> None:
+    def _phase_changed(self, before: Phase, now: float) -> None:
         phase = self.dialogue.phase
+        if what := TURNS_OF_THE_FLOOR.get((before, phase)):
+            self.journal.note(what, now, turn=self.dialogue.turn_number)
         self.journal.note("phase", now, phase=phase.value)
         if phase is not Phase.OVER:
             self.leg.show({"esl_agent_state": phase.value, "esl_agent_turn": str(self.dialogue.turn_number)})
@@ -179,6 +192,7 @@ class Call:
             turn=turn.turn,
             kind=turn.kind,
             interrupted=turn.interrupted,
+            false_interruptions=turn.false_interruptions,
             agent=Private(turn.agent),
             **spans,
         )
@@ -188,6 +202,7 @@ class Call:
                 "turn": str(turn.turn),
                 "kind": turn.kind,
                 "interrupted": str(turn.interrupted).lower(),
+                "false_interruptions": str(turn.false_interruptions),
                 **{f"{name}_ms": str(round(seconds * 1000)) for name, seconds in spans.items()},
             },
         )

@@ -228,7 +228,7 @@ class Server:
             self._s1,
         )
         workers = Workers(engines, self.cache, media.rate, mailbox.post, leg.id)
-        dialogue = Cascade(did.cascade, time.monotonic())
+        dialogue = Cascade(did.cascade, time.monotonic(), streams=stream.streams, language=did.language)
         return Call(leg, stream, dialogue, workers, mailbox, journal)
 
     def _refuse(self, session: Session, command: bytes) -> None:

@@ -176,8 +176,10 @@ class Measured:
     """A turn is over: what it was, when each of its steps happened, and what the caller heard of it.
 
     ``steps`` are times on the call's clock: ``speech_ended`` ``endpoint`` ``transcript`` (of the utterance it
-    answers), ``asked`` ``first_text`` ``first_clause`` ``first_audio`` ``play`` ``began`` ``heard``, and for a
-    barge-in ``interrupted_onset`` ``interrupted``. A step that did not happen is missing.
+    answers), ``asked`` ``first_text`` ``first_clause`` ``first_audio`` ``play`` ``began`` ``heard``, and for the last
+    speech over the agent ``interrupted_onset`` (its first voice), ``interrupted`` (the agent yielded: the command
+    left) and ``confirmed`` or ``resumed``. A step that did not happen is missing. ``interrupted``: the turn was not
+    said to its end. ``false_interruptions``: how often it was suspended and went on.
     """
 
     turn: int
@@ -185,6 +187,7 @@ class Measured:
     steps: dict[str, float] = field(default_factory=dict)
     agent: str = ""
     interrupted: bool = False
+    false_interruptions: int = 0
 
 
 Action = (

@@ -3,12 +3,14 @@
 Laws (each has a property test of the same name in tests/pure/test_laws.py):
 
 1. An abandoned turn never plays, synthesises or asks again.
-2. At most one turn is in flight; clips play in order, each once.
+2. At most one turn is in flight; clips play in order, and each moment of a clip's sound is played once.
 3. Every phase but OVER has a deadline.
 4. History holds what the caller heard, not what the model wrote.
 5. The greeting never precedes Answered (nothing is spent on early media).
 6. After HungUp the machine returns nothing, for ever. A silent world ends in OVER.
 7. A call is hung up only after the goodbye was heard, or its bounded wait ran out.
+8. A suspended turn makes no sound until it is resumed (unless barge_in.hesitate lets it speak on); a resumed clip goes
+   on where it was cut: it never repeats more than was unheard, and never skips.
 
 Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``next_deadline`` says when ``Tick`` is due.
 """
@@ -22,30 +24,34 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import (
     AbandonUtterance,
     Action,
-    CloseUtterance,
     OpenUtterance,
     RetryUtterance,
     SendAudio,
 )
 from esl_agent.dialogue.ear import Detector, Ear
 from esl_agent.dialogue.endpointing import Change
-from esl_agent.dialogue.floor import Floor
+from esl_agent.dialogue.interruption import Interruption
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.turn import Kind, Turn
 
 
-class Cascade(Floor):
-    """One call's dialogue. Not thread-safe: one greenlet calls ``receive``."""
+class Cascade(Interruption):
+    """One call's dialogue. Not thread-safe: one greenlet calls ``receive``.
+
+    ``streams``: the leg's media does (``MediaStream.streams``). ``language``: the caller's, a BCP 47 tag.
+    """
 
     def __init__(
         self,
         settings: CascadeSettings,
         now: float,
         make_detector: Callable[[VadSettings, int], Detector] = VoiceDetector,
+        *,
+        streams: bool = False,
+        language: str = "en",
     ) -> None:
-        super().__init__(settings, now)
-        self._ear = Ear(settings, make_detector)
+        super().__init__(settings, now, Ear(settings, make_detector), streams=streams, language=language)
         self._call_ends = now + self._limits.answer
         self._silences = 0
         self.next_deadline: float | None = self._call_ends
@@ -92,10 +98,11 @@ class Cascade(Floor):
                     turn.hang_up = event.hang_up
                     turn.end_text()
                     self._advance(turn, now, out)
+            case ev.SynthesisEnded():
+                if (turn := self._current(event.turn)) and turn.synthesis_ended(event.clip, now):
+                    self._advance(turn, now, out)
             case ev.Transcribed():
-                if event.final and self._utterances.settle(event.utterance, now):
-                    self.transcript.understood(event.utterance, event.text)
-                    self._think(now, out)
+                self._on_transcribed(event, now, out)
             case ev.PlaybackBegan():
                 if turn := self._current(event.turn):
                     turn.mark("began", now)
@@ -129,7 +136,7 @@ class Cascade(Floor):
         if not self._ear.is_open:
             self._media_due = now + self._limits.media
         if self._phrases.greeting:
-            self._say(Kind.GREETING, self._phrases.greeting, now, out)
+            self._say(Kind.GREETING, self._phrases.greeting, now, out, name="greeting")
         else:
             self._enter(Phase.LISTENING, now)
 
@@ -137,21 +144,44 @@ class Cascade(Floor):
         """Whether the frame changed more than the time of the last frame."""
         if self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
             return False
-        change = self._ear.hear(pcm, now, over_agent=self.phase is Phase.SPEAKING)
+        is_yielding = self.phase is Phase.YIELDING
+        over_agent = self.phase is Phase.SPEAKING or (is_yielding and self._hesitate != "pause")
+        change = self._ear.hear(pcm, now, over_agent=over_agent)
         if (current := self._utterances.open_number) is not None:
             out.append(SendAudio(current, pcm))
             if change is Change.ENDED:
                 self._close_utterance(now, out)
+            elif is_yielding and self._is_won_by_voice(now, out):
+                return True
         elif change is Change.BEGAN:
             self._open_utterance(now, out)
         return change is not None
 
     def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
-        self.transcript.heard(event.turn, event.clip, event.heard)
-        if settled := self._settling.played(event.turn, event.clip, event.heard, now):
-            self._measure(settled, out, interrupted=True)
-        elif (current := self._current(event.turn)) and current.played(event.clip, event.heard, now):
+        turn, clip, heard = event.turn, event.clip, event.heard
+        if (current := self._current(turn)) and (counted := current.played(clip, heard, now)) is not None:
+            self.transcript.heard(turn, clip, counted)
             self._advance(current, now, out)
+            return
+        self.transcript.heard(turn, clip, heard)
+        if settled := self._settling.played(turn, clip, heard, now):
+            self._measure(settled, out, interrupted=True)
+
+    def _on_transcribed(self, event: ev.Transcribed, now: float, out: list[Action]) -> None:
+        number = event.utterance
+        if not self._utterances.is_known(number):
+            return
+        if number == self._utterances.open_number:
+            self._ear.understood(event.text, now)
+        over = self._utterances.spoken_over(number)
+        matters = not over or self._matters(over, event, now, out)
+        if not event.final or not self._utterances.settle(number, now):
+            return
+        if matters:
+            self.transcript.understood(number, event.text)
+            self._think(now, out)
+        else:
+            self._dismiss(over, now, out)
 
     def _on_provider_failed(self, event: ev.ProviderFailed, now: float, out: list[Action]) -> None:
         if event.stage == "stt":
@@ -172,29 +202,15 @@ class Cascade(Floor):
     # The caller speaks
 
     def _open_utterance(self, now: float, out: list[Action]) -> None:
-        turn = self._turn
-        if turn is not None and self._may_interrupt(turn):
-            turn.mark("interrupted_onset", self._ear.onset)
-            turn.mark("interrupted", now)
-            self._abandon(turn, now, out, stop=True)
+        self._interrupt(now, out)
         if self._turn is None:
             self._enter(Phase.HEARING, now)
-        number = self._utterances.begin(now)
+        over = self._turn.number if self._turn is not None and self.phase is Phase.YIELDING else 0
+        number = self._utterances.begin(now, over)
         self.transcript.open_utterance(number)
         self._silences = 0
         out.append(OpenUtterance(number))
         out.append(SendAudio(number, self._ear.pre_roll()))
-
-    def _may_interrupt(self, turn: Turn) -> bool:
-        if turn.kind is Kind.GREETING and not self._settings.barge_in.greeting:
-            return False
-        return self._settings.barge_in.enabled or self.phase is Phase.THINKING
-
-    def _close_utterance(self, now: float, out: list[Action]) -> None:
-        self._ear.rest()
-        out.append(CloseUtterance(self._utterances.close(now, spoke_until=self._ear.last_voiced)))
-        if self.phase is Phase.HEARING:
-            self._enter(Phase.THINKING, now)
 
     # Things go wrong
 
@@ -207,10 +223,13 @@ class Cascade(Floor):
         if number == self._utterances.open_number:
             self._close_utterance(now, out)
         out.append(AbandonUtterance(number))
+        over = self._utterances.spoken_over(number)
         self._utterances.settle(number, now)
         self._failures += 1
         if self._failures >= self._limits.failures:
             self._close(self._phrases.failure, now, out)
+        elif over:
+            self._dismiss(over, now, out)
         else:
             self._think(now, out)
 
@@ -244,6 +263,8 @@ class Cascade(Floor):
             due.append(closed_at + limits.stt)
         if (turn := self._turn) is not None:
             due.append(turn.deadline(limits, self._since))
+        if self.phase is Phase.YIELDING:
+            due.append(self._resumes_at())
         return min(due)
 
     def _overdue(self, now: float, out: list[Action]) -> None:
@@ -266,6 +287,8 @@ class Cascade(Floor):
                 self._break_silence(now, out)
         elif (opened_at := self._utterances.opened_at) is not None and now >= self._ear.utterance_ends_by(opened_at):
             self._close_utterance(now, out)
+        elif self.phase is Phase.YIELDING and now >= self._resumes_at():
+            self._resume_without_words(now, out)
         elif (late := self._utterances.overdue(now, limits.stt)) is not None:
             self._stt_failed(late, True, now, out)
         elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
@@ -273,18 +296,17 @@ class Cascade(Floor):
 
     def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
         limits = self._limits
-        ends_by = turn.playback_ends_by(limits.playback)
-        if ends_by is not None and now >= ends_by:
-            turn.played(turn.oldest_playing(), 0.0, now)
+        if (lost := turn.overdue_playback(now, limits.playback)) is not None:
+            turn.lose(lost, now)
             self._advance(turn, now, out)
         elif (clip := turn.overdue_clip(now, limits.tts)) is not None:
             self._tts_failed(turn, clip, True, now, out)
-        else:
+        elif not turn.text_ended and now >= turn.progressed_at + limits.llm:
             self._llm_failed(turn, True, now, out)
 
     def _break_silence(self, now: float, out: list[Action]) -> None:
         if self._silences < len(self._phrases.still_there):
             self._silences += 1
-            self._say(Kind.PROMPT, self._phrases.still_there[self._silences - 1], now, out)
+            self._say(Kind.PROMPT, self._phrases.still_there[self._silences - 1], now, out, name="still_there")
         else:
             self._close(self._phrases.goodbye, now, out)

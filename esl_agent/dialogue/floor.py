@@ -1,7 +1,7 @@
 """The agent's side of a call: taking the floor, speaking, yielding it, and the last words.
 
-``Cascade`` (cascade.py) adds the caller's side and the deadlines; the laws stand there. Every method appends its
-orders to ``out``.
+``Interruption`` (interruption.py) adds what happens when the caller speaks over it, ``Cascade`` (cascade.py) the
+caller's side and the deadlines; the laws stand there. Every method appends its orders to ``out``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from esl_agent.dialogue.actions import (
     HangUp,
     Measured,
     Play,
+    SetVolume,
     StopPlayback,
 )
 from esl_agent.dialogue.phase import Phase
@@ -29,12 +30,14 @@ MAX_REPEATS = 2
 class Floor:
     """Whose turn it is (``phase``), the turn in flight, and what was said."""
 
-    def __init__(self, settings: CascadeSettings, now: float) -> None:
+    def __init__(self, settings: CascadeSettings, now: float, *, streams: bool = False) -> None:
         self.phase = Phase.WAITING
         self.transcript = Transcript()
         self._settings = settings
         self._limits = settings.limits
         self._phrases = settings.phrases
+        hesitate = settings.barge_in.hesitate
+        self._hesitate = "keep" if hesitate == "duck" and not streams else hesitate
         self._utterances = Utterances()
         self._turn: Turn | None = None
         self._turns = 0
@@ -59,21 +62,21 @@ class Floor:
             self._ask(now, out)
         elif self._repeats < MAX_REPEATS:
             self._repeats += 1
-            self._say(Kind.PROMPT, self._phrases.not_understood, now, out)
+            self._say(Kind.PROMPT, self._phrases.not_understood, now, out, name="not_understood")
         else:
             self._enter(Phase.LISTENING, now)
 
-    def _new_turn(self, kind: Kind, now: float, retries: int = 0) -> Turn:
+    def _new_turn(self, kind: Kind, now: float, *, name: str = "", retries: int = 0) -> Turn:
         self._turns += 1
-        turn = self._turn = Turn(self._turns, kind, retries=retries, progressed_at=now)
+        turn = self._turn = Turn(self._turns, kind, name, retries=retries, progressed_at=now)
         if kind is not Kind.APOLOGY:
             self.transcript.open_turn(turn.number)
         if self.phase is not Phase.CLOSING:
             self._enter(Phase.THINKING, now)
         return turn
 
-    def _say(self, kind: Kind, text: str, now: float, out: list[Action]) -> None:
-        turn = self._new_turn(kind, now)
+    def _say(self, kind: Kind, text: str, now: float, out: list[Action], *, name: str = "") -> None:
+        turn = self._new_turn(kind, now, name=name)
         turn.mark("asked", now)
         turn.add_text(text)
         turn.end_text()
@@ -81,28 +84,36 @@ class Floor:
 
     def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
         messages = self.transcript.messages(self._settings.prompt, self._limits.history)
-        turn = self._new_turn(Kind.REPLY, now, retries)
+        turn = self._new_turn(Kind.REPLY, now, retries=retries)
         turn.steps.update(self._utterances.last_times)
         turn.mark("asked", now)
         out.append(AskModel(turn.number, messages))
 
     def _advance(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Synthesise and play what can be; finish the turn when all of it was heard."""
-        for action in turn.pump(now):
+        for action in turn.pump(now, may_play=self._may_play()):
             if isinstance(action, Play):
-                text = turn.clips[action.clip].text
-                self.transcript.spoken(turn.number, action.clip, text, action.audio.seconds)
+                clip = turn.clip(action.clip)
+                if clip is not None and not clip.is_filler:
+                    self.transcript.spoken(turn.number, clip.number, clip.text, clip.seconds)
                 if self.phase is Phase.THINKING:
                     self._enter(Phase.SPEAKING, now)
             out.append(action)
-        if turn.is_finished:
+        # A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more.
+        if turn.is_finished and not (self.phase is Phase.YIELDING and turn.hang_up):
             self._finish(turn, now, out)
 
+    def _may_play(self) -> bool:
+        return not (self.phase is Phase.YIELDING and self._hesitate == "pause")
+
     def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
-        if turn.kind is Kind.REPLY and not turn.clips:
+        if turn.kind is Kind.REPLY and not turn.has_words:
             self._without_words(turn, now, out)
             return
         self._turn = None
+        if self.phase is Phase.YIELDING:
+            self._utterances.win()  # all was heard: what was said over its last words answers them
+            self._speak_up(out)
         self._measure(turn, out, interrupted=False)
         if turn.kind is Kind.CLOSING or turn.hang_up:
             self._hang_up("NORMAL_CLEARING", now, out)
@@ -134,22 +145,29 @@ class Floor:
     def _abandon(self, turn: Turn, now: float, out: list[Action], *, stop: bool) -> None:
         self._turn = None
         out.append(AbandonTurn(turn.number))
-        if not turn.outstanding():
-            self._measure(turn, out, interrupted=True)
-            return
-        if stop:
+        if turn.stop(now) and stop:
             out.append(StopPlayback())
-        self._settling.add(turn, now)
+        if stop and self.phase is Phase.YIELDING:
+            self._speak_up(out)
+        if turn.outstanding():
+            self._settling.add(turn, now)
+        else:
+            self._measure(turn, out, interrupted=True)
+
+    def _speak_up(self, out: list[Action]) -> None:
+        """The phase is about to be YIELDING no more: the agent is as loud as ever."""
+        if self._hesitate == "duck":
+            out.append(SetVolume(1.0))
 
     # A turn fails
 
     def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
-        if turn.clips:
+        if turn.has_words:
             turn.end_text()
             self._advance(turn, now, out)
             return
         self._abandon(turn, now, out, stop=True)
-        if retryable and turn.retries < self._limits.retries:
+        if self.phase is not Phase.YIELDING and retryable and turn.retries < self._limits.retries:
             self._ask(now, out, turn.retries + 1)
         else:
             self._fail(now, out)
@@ -168,8 +186,11 @@ class Floor:
             self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
         elif self._failures >= self._limits.failures:
             self._close(self._phrases.failure, now, out)
+        elif self.phase is Phase.YIELDING:
+            self._utterances.win()
+            self._yield_floor(now, out)
         else:
-            self._say(Kind.APOLOGY, self._phrases.apology, now, out)
+            self._say(Kind.APOLOGY, self._phrases.apology, now, out, name="apology")
 
     # The call ends
 
@@ -207,7 +228,8 @@ class Floor:
 
     def _measure(self, turn: Turn, out: list[Action], *, interrupted: bool) -> None:
         heard = self.transcript.agent_text(turn.number)
-        out.append(Measured(turn.number, turn.kind.value, dict(turn.steps), heard, interrupted))
+        steps, dismissed = dict(turn.steps), turn.false_interruptions
+        out.append(Measured(turn.number, turn.kind.value, steps, heard, interrupted, dismissed))
 
     def _settle_all(self, out: list[Action]) -> None:
         for turn in self._settling.take():

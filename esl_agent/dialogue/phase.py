@@ -13,5 +13,7 @@ class Phase(Enum):
     HEARING = "hearing"
     THINKING = "thinking"
     SPEAKING = "speaking"
+    YIELDING = "yielding"
+    """Somebody spoke over the agent. Its turn is suspended until it is known whether the caller takes the floor."""
     CLOSING = "closing"
     OVER = "over"

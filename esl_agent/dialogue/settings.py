@@ -9,6 +9,9 @@ from esl_agent.audio.vad import VadSettings
 from esl_agent.dialogue.clauses import cut
 from esl_agent.setting import STRICT, setting
 
+#: Phrases that a caller may interrupt unless the DID says otherwise.
+PhraseName = Literal["greeting", "not_understood", "still_there", "apology", "time_warning"]
+
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
@@ -81,6 +84,9 @@ class BargeInSettings:
         0.12, "Seconds of voice over the agent, within min_speech + 0.1 s, that stop it.", ge=0.02, le=3.0
     )
     greeting: bool = setting(True, "Whether the greeting may be interrupted.")
+    uninterruptible: tuple[PhraseName, ...] = setting(
+        (), "Phrases that are always said to their end, by their names below phrases. Last words always are."
+    )
     hesitate: Literal["pause", "duck", "keep"] = setting(
         "pause",
         "What the agent does at once, before it is known whether the speech is meant: pause, speak more softly (only "

@@ -14,10 +14,11 @@ WHOLE = 0.97
 class _Spoken:
     text: str
     seconds: float
-    heard: float | None = None
+    heard: float = 0.0
+    is_awaited: bool = True
 
     def heard_text(self) -> str:
-        share = (self.heard or 0.0) / self.seconds if self.seconds > 0 else 1.0
+        share = self.heard / self.seconds if self.seconds > 0 else 1.0
         if share >= WHOLE:
             return self.text
         words = self.text.split()
@@ -53,16 +54,28 @@ class Transcript:
         self._utterances[utterance].caller = " ".join(text.split())
 
     def spoken(self, turn: int, clip: int, text: str, seconds: float) -> None:
-        """A clip was given to the leg. It is not heard yet. Ignored for a turn that was never opened."""
+        """A clip of ``seconds`` was given to the leg, maybe not for the first time. No more of it is heard yet.
+        Ignored for a turn that was never opened."""
         if entry := self._turns.get(turn):
-            entry.clips[clip] = _Spoken(text, seconds)
+            spoken = entry.clips.setdefault(clip, _Spoken(text, seconds))
+            spoken.is_awaited = True
+
+    def lasts(self, turn: int, clip: int, seconds: float) -> None:
+        """How long a clip that was already given to the leg turned out to be."""
+        if spoken := self._spoken(turn, clip):
+            spoken.seconds = seconds
 
     def heard(self, turn: int, clip: int, seconds: float) -> None:
-        """The caller heard the first ``seconds`` of a clip. The first report counts; unknown clips are ignored."""
+        """The caller heard the first ``seconds`` of a clip. One report counts each time the clip was given to the leg;
+        unknown clips are ignored."""
+        spoken = self._spoken(turn, clip)
+        if spoken and spoken.is_awaited:
+            spoken.is_awaited = False
+            spoken.heard = max(spoken.heard, seconds)
+
+    def _spoken(self, turn: int, clip: int) -> _Spoken | None:
         entry = self._turns.get(turn)
-        spoken = entry.clips.get(clip) if entry else None
-        if spoken and spoken.heard is None:
-            spoken.heard = min(seconds, spoken.seconds)
+        return entry.clips.get(clip) if entry else None
 
     def agent_text(self, turn: int) -> str:
         """What the caller heard of a turn."""

@@ -1,8 +1,13 @@
-"""One turn of the agent: text in, clauses, clips in order, heard out. At most two clips are with the leg at a time."""
+"""One turn of the agent: text in, clauses, clips in order, heard out. At most two clips are with the leg at a time.
+
+A clip that was stopped comes back with the position it was heard to, and is played again from there when the turn may
+play again. A clip's number is given once; its place in the order is its place in ``clips``.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -13,10 +18,15 @@ from esl_agent.dialogue.settings import LimitSettings
 
 #: Clips queued with the leg at once: one that sounds and one behind it, so that there is no gap.
 MAX_OUTSTANDING = 2
-#: How long an interrupted turn waits for its clips' reports before it is measured without them.
+#: How long stopped clips may take to be reported: an abandoned turn is measured without them then, a suspended one
+#: goes on without them.
 SETTLE = 2.0
 #: Clips synthesised but not yet with the leg.
 MAX_AHEAD = 1
+#: A stopped clip of which no more than this is left was heard: nobody misses the end of its last syllable.
+REST = 0.2
+#: Until a stream's length is known: seconds of speech for each character of its text.
+SECONDS_A_CHARACTER = 0.06
 
 
 class Kind(Enum):
@@ -30,13 +40,38 @@ class Kind(Enum):
 
 
 @dataclass(slots=True)
-class _ClipState:
+class ClipState:
+    """One clause on its way to the caller's ear."""
+
+    number: int
     text: str
+    is_filler: bool = False
     sound: Sound | SoundStream | None = None
+    whole_at: float | None = None
+    """Since when ``sound`` is complete."""
+    grown_at: float = 0.0
+    grown_to: int = 0
+    """When an incomplete stream was last seen to have grown, and to how many bytes."""
     asked_at: float | None = None
     played_at: float | None = None
+    """Since when it is with the leg; None before that, and again when it was stopped and reported."""
+    stopped_at: float | None = None
+    """Since when the leg owes the report of a clip that was stopped."""
     done_at: float | None = None
+    start: float = 0.0
+    """Heard so far, in seconds: where it goes on."""
     retries: int = 0
+
+    @property
+    def is_out(self) -> bool:
+        """With the leg, its report outstanding."""
+        return self.played_at is not None and self.done_at is None
+
+    @property
+    def seconds(self) -> float:
+        """How long it is, as far as known."""
+        known = self.sound.seconds if self.sound is not None else 0.0
+        return known if self.whole_at is not None else max(known, SECONDS_A_CHARACTER * len(self.text))
 
 
 @dataclass(slots=True)
@@ -45,72 +80,130 @@ class Turn:
 
     number: int
     kind: Kind
+    name: str = ""
+    """Of a phrase that is spoken without asking the model: its name in the settings."""
     retries: int = 0
     text_ended: bool = False
     hang_up: bool = False
     progressed_at: float = 0.0
     heard_any: bool = False
+    false_interruptions: int = 0
     steps: dict[str, float] = field(default_factory=dict)
-    clips: list[_ClipState] = field(default_factory=list)
+    clips: list[ClipState] = field(default_factory=list)
+    _count: int = 0
     _cutter: ClauseCutter = field(default_factory=ClauseCutter)
 
     def mark(self, step: str, now: float) -> None:
         """Note when ``step`` happened; the first time counts."""
         self.steps.setdefault(step, now)
 
+    # Text comes in
+
     def add_text(self, text: str) -> None:
-        self.clips.extend(_ClipState(clause) for clause in self._cutter.feed(text))
+        self._add(self._cutter.feed(text))
 
     def end_text(self) -> None:
         if not self.text_ended:
             self.text_ended = True
-            self.clips.extend(_ClipState(clause) for clause in self._cutter.flush())
+            self._add(self._cutter.flush())
 
-    def pump(self, now: float) -> list[Action]:
-        """The next synthesis and the next plays, if there is room for them. One clip is synthesised at a time."""
+    def _add(self, clauses: list[str]) -> None:
+        self.clips.extend(self._new_clips(clauses))
+
+    def _new_clips(self, clauses: list[str], *, is_filler: bool = False) -> Iterator[ClipState]:
+        for clause in clauses:
+            yield ClipState(self._count, clause, is_filler)
+            self._count += 1
+
+    @property
+    def has_words(self) -> bool:
+        """True if there is anything of the turn's own to be said."""
+        return any(not clip.is_filler for clip in self.clips)
+
+    # Sound goes out
+
+    def pump(self, now: float, *, may_play: bool = True) -> list[Action]:
+        """The next synthesis and the next plays, if there is room for them. One clip is synthesised at a time, and
+        nothing is played while the report of a stopped clip is awaited."""
         actions: list[Action] = []
         outstanding = self.outstanding()
+        may_play = may_play and not any(clip.stopped_at is not None for clip in self.clips)
         ahead = 0
-        for number, clip in enumerate(self.clips):
-            if clip.played_at is not None:
-                continue
+        is_making = False
+        for clip in self.clips:
             if clip.sound is None:
-                if clip.asked_at is None and ahead <= MAX_AHEAD:
+                if clip.asked_at is None and not is_making and ahead <= MAX_AHEAD:
                     clip.asked_at = now
                     self.mark("first_clause", now)
-                    actions.append(Synthesise(self.number, number, clip.text))
+                    actions.append(Synthesise(self.number, clip.number, clip.text))
                 break
-            if outstanding < MAX_OUTSTANDING:
+            is_making = is_making or clip.whole_at is None
+            if clip.played_at is not None or clip.done_at is not None:
+                continue
+            if may_play and outstanding < MAX_OUTSTANDING:
                 clip.played_at = now
                 outstanding += 1
                 self.mark("play", now)
-                actions.append(Play(self.number, number, clip.sound))
+                actions.append(Play(self.number, clip.number, clip.sound, clip.start))
             else:
                 ahead += 1
         return actions
 
     def synthesised(self, number: int, sound: Sound | SoundStream, now: float) -> bool:
         """Keep the sound of a clip. False if it was not waited for (late, or a second answer)."""
-        clip = self._clip(number)
+        clip = self.clip(number)
         if clip is None or clip.asked_at is None or clip.sound is not None:
             return False
         clip.sound = sound
+        clip.grown_at = now
+        if isinstance(sound, Sound):
+            clip.whole_at = now
         self.mark("first_audio", now)
         return True
 
-    def played(self, number: int, heard: float, now: float) -> bool:
-        """A clip was heard or cut. False if it was not playing."""
-        clip = self._clip(number)
-        if clip is None or clip.played_at is None or clip.done_at is not None:
+    def synthesis_ended(self, number: int, now: float) -> bool:
+        """A clip's stream is whole. False if that was known, or it has none."""
+        clip = self.clip(number)
+        if clip is None or clip.sound is None or clip.whole_at is not None:
             return False
-        clip.done_at = now
-        self.heard_any = self.heard_any or heard > 0
-        self.steps["heard"] = now
+        clip.whole_at = now
         return True
 
+    # What became of it
+
+    def stop(self, now: float) -> bool:
+        """All clips that are with the leg are being stopped. False if there is none that is not stopped already."""
+        playing = [clip for clip in self.clips if clip.is_out and clip.stopped_at is None]
+        for clip in playing:
+            clip.stopped_at = now
+        return bool(playing)
+
+    def played(self, number: int, heard: float, now: float) -> float | None:
+        """A clip was heard or cut, up to ``heard`` seconds from its beginning; how many of them count.
+
+        None if it was not playing. A stopped clip of which enough is left waits to go on.
+        """
+        clip = self.clip(number)
+        if clip is None or not clip.is_out or clip.sound is None:
+            return None
+        self.heard_any = self.heard_any or (heard > 0 and not clip.is_filler)
+        self.steps["heard"] = now
+        is_stopped, clip.stopped_at = clip.stopped_at is not None, None
+        if is_stopped and (clip.whole_at is None or clip.sound.seconds - heard >= REST):
+            clip.start = max(clip.start, heard)
+            clip.played_at = None
+            return clip.start
+        clip.done_at = now
+        return clip.seconds if is_stopped else heard
+
+    def lose(self, clip: ClipState, now: float) -> None:
+        """The leg never reported a clip: it counts as not heard, beyond what was."""
+        clip.done_at = now
+        clip.stopped_at = None
+
     def retry_clip(self, number: int, limit: int) -> bool:
-        """Ask for a clip's sound again. False if that was tried often enough or the clip has its sound."""
-        clip = self._clip(number)
+        """Ask for a clip's sound again. False if that was tried often enough or some of its sound came."""
+        clip = self.clip(number)
         if clip is None or clip.sound is not None or clip.retries >= limit:
             return False
         clip.retries += 1
@@ -118,46 +211,49 @@ class Turn:
         return True
 
     def is_waited_for(self, number: int) -> bool:
-        """True if this clip's sound was asked for and has not come."""
-        clip = self._clip(number)
-        return clip is not None and clip.asked_at is not None and clip.sound is None
+        """True if this clip's sound was asked for and has not all come."""
+        clip = self.clip(number)
+        return clip is not None and clip.asked_at is not None and clip.whole_at is None
 
     def outstanding(self) -> int:
-        return sum(clip.played_at is not None and clip.done_at is None for clip in self.clips)
+        return sum(clip.is_out for clip in self.clips)
+
+    # Deadlines
 
     def overdue_clip(self, now: float, patience: float) -> int | None:
-        """The clip whose synthesis has taken longer than ``patience``, if any."""
-        for number, clip in enumerate(self.clips):
-            if clip.sound is None and clip.asked_at is not None:
-                return number if now >= clip.asked_at + patience else None
+        """The clip whose synthesis has made nothing for longer than ``patience``, if any."""
+        for clip in self.clips:
+            if (since := _made_nothing_since(clip)) is not None and now >= since + patience:
+                if clip.sound is None or len(clip.sound.pcm) <= clip.grown_to:
+                    return clip.number
+                clip.grown_to, clip.grown_at = len(clip.sound.pcm), now
         return None
 
-    def synthesis_asked_at(self) -> float | None:
-        return next((clip.asked_at for clip in self.clips if clip.sound is None and clip.asked_at is not None), None)
+    def overdue_playback(self, now: float, slack: float) -> ClipState | None:
+        """The clip whose report ought to have come, if any."""
+        clip, by = self._playback_ends_by(slack)
+        return clip if now >= by else None
 
-    def playback_ends_by(self, slack: float) -> float | None:
-        """When the oldest clip with the leg ought to be over at the latest; None if none is with the leg."""
+    def _playback_ends_by(self, slack: float) -> tuple[ClipState | None, float]:
+        """The oldest clip with the leg, and when it ought to be over at the latest."""
         free_at = 0.0
         for clip in self.clips:
-            if clip.played_at is None or clip.sound is None:
-                return None
-            if clip.done_at is None:
-                return max(free_at, clip.played_at) + clip.sound.seconds + slack
-            free_at = clip.done_at
-        return None
-
-    def oldest_playing(self) -> int:
-        return next(n for n, clip in enumerate(self.clips) if clip.played_at is not None and clip.done_at is None)
+            if clip.done_at is not None:
+                free_at = max(free_at, clip.done_at)
+            elif clip.stopped_at is not None:
+                return clip, clip.stopped_at + SETTLE
+            elif clip.played_at is not None:
+                if clip.whole_at is None:
+                    return clip, math.inf
+                return clip, max(free_at, clip.played_at, clip.whole_at) + clip.seconds - clip.start + slack
+        return None, math.inf
 
     def deadline(self, limits: LimitSettings, since: float) -> float:
         """When something of this turn is overdue: the model's next words, a clause's sound, a clip's end."""
-        due = [since + limits.call]
+        due = [since + limits.call, self._playback_ends_by(limits.playback)[1]]
         if not self.text_ended:
             due.append(self.progressed_at + limits.llm)
-        if (asked_at := self.synthesis_asked_at()) is not None:
-            due.append(asked_at + limits.tts)
-        if (ends_by := self.playback_ends_by(limits.playback)) is not None:
-            due.append(ends_by)
+        due.extend(idle + limits.tts for clip in self.clips if (idle := _made_nothing_since(clip)) is not None)
         return min(due)
 
     @property
@@ -165,8 +261,15 @@ class Turn:
         """All text came, and every clip was heard."""
         return self.text_ended and all(clip.done_at is not None for clip in self.clips)
 
-    def _clip(self, number: int) -> _ClipState | None:
-        return self.clips[number] if 0 <= number < len(self.clips) else None
+    def clip(self, number: int) -> ClipState | None:
+        return next((clip for clip in self.clips if clip.number == number), None)
+
+
+def _made_nothing_since(clip: ClipState) -> float | None:
+    """Since when a clip that is being synthesised has had no more sound; None if it is not."""
+    if clip.asked_at is None or clip.whole_at is not None or clip.done_at is not None:
+        return None
+    return clip.asked_at if clip.sound is None else clip.grown_at
 
 
 class Settling:

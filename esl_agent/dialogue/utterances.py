@@ -8,6 +8,7 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class _Utterance:
     opened_at: float
+    over: int
     closed_at: float | None = None
     retries: int = 0
 
@@ -27,11 +28,22 @@ class Utterances:
         """True while the caller speaks or words are awaited."""
         return bool(self._pending)
 
-    def begin(self, now: float) -> int:
+    def begin(self, now: float, over: int = 0) -> int:
+        """Open the next utterance. ``over``: the turn that was suspended for it."""
         self._count += 1
         self.open_number = self._count
-        self._pending[self._count] = _Utterance(now)
+        self._pending[self._count] = _Utterance(now, over)
         return self._count
+
+    def spoken_over(self, number: int) -> int:
+        """The turn that was suspended for an awaited utterance; 0: its words count whatever they are."""
+        pending = self._pending.get(number)
+        return pending.over if pending else 0
+
+    def win(self) -> None:
+        """The caller has the floor: the words of every awaited utterance count, whatever they are."""
+        for pending in self._pending.values():
+            pending.over = 0
 
     def close(self, now: float, spoke_until: float) -> int:
         """End the open utterance; its words are awaited from ``now`` on."""

@@ -16,8 +16,9 @@ from tests.pure.world import QUIET, VOICED, World, sound
 GREETED = Phrases(greeting="Hello.")
 
 
-def world(**changes) -> World:
-    return World(dataclasses.replace(CascadeSettings(prompt="Be kind.", phrases=GREETED), **changes))
+def world(*, streams: bool = False, **changes) -> World:
+    config = dataclasses.replace(CascadeSettings(prompt="Be kind.", phrases=GREETED), **changes)
+    return World(config, streams=streams)
 
 
 def greeted(**changes) -> World:
@@ -119,9 +120,19 @@ def test_speech_over_the_agent_stops_it_within_120_ms_of_voice():
     assert it.all(act.StopPlayback) == []
     it.frames(VOICED, 0.02)
     assert it.all(act.StopPlayback) == [act.StopPlayback()]
+    assert it.phase is Phase.YIELDING
+    assert it.all(act.AbandonTurn) == []
+
+
+def test_the_caller_has_the_floor_after_700_ms_of_voice():
+    it = replying("A long answer is here.")
+    it.voice_all(10.0)
+    it.frames(VOICED, 0.68)
+    assert it.all(act.AbandonTurn) == []
+    it.frames(VOICED, 0.02)
     assert it.phase is Phase.HEARING
-    turn = it.last(act.AskModel).turn
-    assert it.last(act.AbandonTurn).turn == turn
+    assert it.last(act.AbandonTurn).turn == it.last(act.AskModel).turn
+    assert it.all(act.StopPlayback) == [act.StopPlayback()]
 
 
 def test_a_reply_that_arrives_after_barge_in_is_never_spoken():
@@ -130,7 +141,7 @@ def test_a_reply_that_arrives_after_barge_in_is_never_spoken():
     old = it.last(act.AskModel).turn
     it.post(ev.ReplyText(old, "We are open. And then "))
     it.voice_all(5.0)
-    it.frames(VOICED, 0.2)
+    it.frames(VOICED, 0.8)
     ordered = len(it.log)
     it.post(ev.ReplyText(old, "some more. "))
     it.post(ev.ReplyEnded(old, hang_up=True))

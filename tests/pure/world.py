@@ -30,9 +30,11 @@ def sound(seconds: float) -> Sound:
 class World:
     """Keeps what the dialogue ordered and when; time moves only when told."""
 
-    def __init__(self, settings: CascadeSettings | None = None) -> None:
+    def __init__(self, settings: CascadeSettings | None = None, *, streams: bool = False) -> None:
         self.now = 100.0
-        self.dialogue = Cascade(settings or CascadeSettings(), self.now, make_detector=lambda *_: MarkedFrames())
+        self.dialogue = Cascade(
+            settings or CascadeSettings(), self.now, make_detector=lambda *_: MarkedFrames(), streams=streams
+        )
         self.log: list[tuple[float, act.Action]] = []
         self.on_action: Callable[[act.Action], None] | None = None
 

@@ -1,0 +1,132 @@
+"""The caller speaks over the agent: the turn is suspended, and goes on or is given up once it is known what that was.
+
+While the phase is YIELDING the turn in flight is suspended: what the model writes and the voice makes of it is kept,
+and ``barge_in.hesitate`` says what is heard meanwhile: nothing, a softer agent, or the agent as ever. Utterances
+that began since then are *spoken over* the turn (utterances.py): their words may be dismissed, also when they come
+after the agent went on. Two ways lead out:
+
+- the caller has the floor (``_confirm``): enough voice, or words that are no back-channel, also late ones;
+- the agent goes on (``_resume``): such words or none in a final transcript, or none soon enough.
+"""
+
+from __future__ import annotations
+
+import math
+
+from esl_agent.dialogue import events as ev
+from esl_agent.dialogue.actions import Action, CloseUtterance, SetVolume, StopPlayback
+from esl_agent.dialogue.barge_in import BargeIn, Verdict
+from esl_agent.dialogue.ear import Ear
+from esl_agent.dialogue.floor import Floor
+from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.turn import Kind, Turn
+
+
+class Interruption(Floor):
+    """A floor that can be taken."""
+
+    def __init__(self, settings: CascadeSettings, now: float, ear: Ear, *, streams: bool, language: str) -> None:
+        super().__init__(settings, now, streams=streams)
+        self._ear = ear
+        self._barge_in = settings.barge_in
+        self._judge = BargeIn(settings.barge_in, language)
+
+    # The voice
+
+    def _interrupt(self, now: float, out: list[Action]) -> None:
+        """An utterance begins. Nothing of a turn that is not heard yet is lost by asking again; a turn that is heard
+        is suspended."""
+        turn = self._turn
+        if turn is None or self._is_uninterruptible(turn):
+            return
+        if self.phase is Phase.THINKING:
+            turn.mark("interrupted_onset", self._ear.onset)
+            turn.mark("interrupted", now)
+            self._abandon(turn, now, out, stop=True)
+        elif self.phase is Phase.SPEAKING and self._barge_in.enabled:
+            self._suspend(turn, now, out)
+
+    def _is_uninterruptible(self, turn: Turn) -> bool:
+        if turn.kind is Kind.GREETING and not self._barge_in.greeting:
+            return True
+        return turn.name in self._barge_in.uninterruptible
+
+    def _suspend(self, turn: Turn, now: float, out: list[Action]) -> None:
+        self._enter(Phase.YIELDING, now)
+        self._judge.begin(self._ear.voiced_frames)
+        turn.steps.update(interrupted_onset=self._ear.onset, interrupted=now)
+        if self._hesitate == "duck":
+            out.append(SetVolume(self._barge_in.duck))
+        elif self._hesitate == "pause" and turn.stop(now):
+            out.append(StopPlayback())
+
+    def _is_won_by_voice(self, now: float, out: list[Action]) -> bool:
+        """Account for another frame of an utterance that is spoken over the agent."""
+        if self._judge.frame(self._ear.is_voiced) is not Verdict.CONFIRM:
+            return False
+        if self._turn is not None:
+            self._confirm(self._turn, now, out)
+        return True
+
+    # The words
+
+    def _matters(self, over: int, event: ev.Transcribed, now: float, out: list[Action]) -> bool:
+        """Whether words that were spoken over turn ``over`` are more than a back-channel; they stop the turn then."""
+        if self._judge.words(event.text, final=event.final) is not Verdict.CONFIRM:
+            return False
+        if (turn := self._current(over)) is not None:
+            self._confirm(turn, now, out)
+        return True
+
+    def _confirm(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """The caller has the floor."""
+        if self._hesitate == "keep":
+            turn.steps["interrupted"] = now
+        if turn.steps.pop("resumed", None) is not None:
+            turn.false_interruptions -= 1
+        turn.steps["confirmed"] = now
+        self._abandon(turn, now, out, stop=True)
+        self._utterances.win()
+        self._enter(Phase.THINKING if self._utterances.open_number is None else Phase.HEARING, now)
+
+    def _dismiss(self, over: int, now: float, out: list[Action]) -> None:
+        """What was spoken over turn ``over`` turned out to be nothing, and is awaited no more."""
+        turn = self._current(over)
+        if self._utterances.is_busy:
+            return
+        if turn is None:
+            if self.phase is Phase.THINKING and self._turn is None:
+                self._yield_floor(now, out)
+        elif self.phase is not Phase.YIELDING:
+            return
+        elif self._barge_in.resume:
+            self._resume(turn, now, out)
+        else:
+            self._confirm(turn, now, out)
+            self._think(now, out)
+
+    def _resumes_at(self) -> float:
+        """Until when words or more voice must have come."""
+        return self._ear.last_voiced + self._barge_in.resume_after if self._barge_in.resume else math.inf
+
+    def _resume_without_words(self, now: float, out: list[Action]) -> None:
+        """The words may still come. If they matter they stop the turn then."""
+        if self._utterances.open_number is not None:
+            self._close_utterance(now, out)
+        if self._turn is not None:
+            self._resume(self._turn, now, out)
+
+    def _resume(self, turn: Turn, now: float, out: list[Action]) -> None:
+        turn.steps["resumed"] = now
+        turn.steps.pop("confirmed", None)
+        turn.false_interruptions += 1
+        self._speak_up(out)
+        self._enter(Phase.SPEAKING, now)
+        self._advance(turn, now, out)
+
+    def _close_utterance(self, now: float, out: list[Action]) -> None:
+        self._ear.rest()
+        out.append(CloseUtterance(self._utterances.close(now, spoke_until=self._ear.last_voiced)))
+        if self.phase is Phase.HEARING:
+            self._enter(Phase.THINKING, now)
