@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from esl_agent.audio.pcm import FRAME_SECONDS
@@ -15,6 +16,10 @@ __all__ = ["Change", "Endpointer", "Mode", "frames"]
 class Change(Enum):
     BEGAN = "began"
     ENDED = "ended"
+
+
+#: Asked before an utterance begins: which of the newest frames, though voiced, are not the caller's voice.
+Doubt = Callable[[Sequence[bytes], Sequence[bool], float], Sequence[bool]]
 
 
 #: Onset is looked for in a window of this length: two syllables apart still count together.
@@ -32,6 +37,7 @@ class Endpointer:
     __slots__ = (
         "_barge_mask",
         "_bits",
+        "_doubt",
         "_keep",
         "_onset_mask",
         "_over_agent",
@@ -45,7 +51,8 @@ class Endpointer:
         "onset",
     )
 
-    def __init__(self, endpointing: EndpointingSettings, barge_in: BargeInSettings) -> None:
+    def __init__(self, endpointing: EndpointingSettings, barge_in: BargeInSettings, doubt: Doubt | None = None) -> None:
+        self._doubt = doubt
         self._plain = frames(endpointing.onset)
         self._over_agent = frames(barge_in.min_speech)
         window = max(frames(ONSET_WINDOW), self._plain)
@@ -77,13 +84,34 @@ class Endpointer:
         if voiced and not self._bits & mask:
             self.onset = now - FRAME_SECONDS
         self._bits = (self._bits << 1 | voiced) & (self._onset_mask | self._barge_mask)
-        if not voiced or (self._bits & mask).bit_count() < (self._over_agent if over_agent else self._plain):
+        needed = self._over_agent if over_agent else self._plain
+        if not voiced or (self._bits & mask).bit_count() < needed:
+            return None
+        if self._doubt is not None and not self._is_believed(mask, needed, now):
             return None
         self._speaking = True
         self._quiet = 0
         self._patience.began()
         self._silence = self._settle if over_agent else frames(self._patience.silence)
         return Change.BEGAN
+
+    def _is_believed(self, mask: int, needed: int, now: float) -> bool:
+        """Whether enough of the voiced frames stand up to doubt. Those that do not are unvoiced from here on."""
+        assert self._doubt is not None
+        count = min(mask.bit_length(), len(self._keep))
+        newest = list(self._keep)[-count:]
+        voiced = [bool(self._bits >> place & 1) for place in range(count - 1, -1, -1)]
+        for place, is_doubted in enumerate(self._doubt(newest, voiced, now)):
+            if is_doubted:
+                self._bits &= ~(1 << count - 1 - place)
+        left = self._bits & mask
+        self.onset = now - left.bit_length() * FRAME_SECONDS
+        return left.bit_count() >= needed
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether an utterance is open."""
+        return self._speaking
 
     @property
     def voiced_frames(self) -> int:
