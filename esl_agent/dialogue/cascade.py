@@ -99,7 +99,8 @@ class Cascade(Interruption):
                     turn.end_text()
                     self._advance(turn, now, out)
             case ev.SynthesisEnded():
-                if (turn := self._current(event.turn)) and turn.synthesis_ended(event.clip, now):
+                if (turn := self._current(event.turn)) and (clip := turn.synthesis_ended(event.clip, now)):
+                    self.transcript.lasts(turn.number, clip.number, clip.seconds)
                     self._advance(turn, now, out)
             case ev.Transcribed():
                 self._on_transcribed(event, now, out)

@@ -137,7 +137,7 @@ class Turn:
                     self.mark("first_clause", now)
                     actions.append(Synthesise(self.number, clip.number, clip.text))
                 break
-            is_making = is_making or clip.whole_at is None
+            is_making = is_making or _made_nothing_since(clip) is not None
             if clip.played_at is not None or clip.done_at is not None:
                 continue
             if may_play and outstanding < MAX_OUTSTANDING:
@@ -161,13 +161,13 @@ class Turn:
         self.mark("first_audio", now)
         return True
 
-    def synthesis_ended(self, number: int, now: float) -> bool:
-        """A clip's stream is whole. False if that was known, or it has none."""
+    def synthesis_ended(self, number: int, now: float) -> ClipState | None:
+        """A clip's stream is whole. None if that was known, or it has none."""
         clip = self.clip(number)
         if clip is None or clip.sound is None or clip.whole_at is not None:
-            return False
+            return None
         clip.whole_at = now
-        return True
+        return clip
 
     # What became of it
 
@@ -213,7 +213,7 @@ class Turn:
     def is_waited_for(self, number: int) -> bool:
         """True if this clip's sound was asked for and has not all come."""
         clip = self.clip(number)
-        return clip is not None and clip.asked_at is not None and clip.whole_at is None
+        return clip is not None and _made_nothing_since(clip) is not None
 
     def outstanding(self) -> int:
         return sum(clip.is_out for clip in self.clips)

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esl_agent.audio.pcm import Sound
+from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, LimitSettings, Phrases
+from esl_agent.dialogue.turn import REST, SETTLE
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
 STEPS = (
     "voice",
     "quiet",
+    "cough",
     "tick",
     "words",
     "no_words",
+    "mhm",
+    "partial",
+    "partial_mhm",
     "text",
     "text_end",
     "text_goodbye",
     "sound",
+    "stream",
+    "grow",
+    "stream_end",
     "began",
     "heard",
     "cut",
@@ -37,49 +46,101 @@ STEPS = (
     "old",
 )
 
-#: Half of the steps do what a healthy world would do next, so that schedules get deep into a call.
-steps = st.one_of(st.just("go"), st.just("go"), st.sampled_from(STEPS))
+#: More than half of the steps do what a healthy world would do next, so that schedules get deep into a call.
+steps = st.one_of(
+    st.just("go"), st.just("go"), st.just("go"), st.sampled_from(["cough", "voice"]), st.sampled_from(STEPS)
+)
 worlds = st.lists(st.tuples(steps, st.integers(0, 7), st.floats(0.0, 3.0)), max_size=80)
+barge_ins = st.builds(
+    BargeInSettings,
+    enabled=st.sampled_from([True, True, True, False]),
+    greeting=st.booleans(),
+    hesitate=st.sampled_from(["pause", "pause", "duck", "keep"]),
+    sure=st.sampled_from([0.1, 0.7]),
+    resume=st.sampled_from([True, True, True, False]),
+    resume_after=st.sampled_from([0.3, 1.2, 5.0]),
+    uninterruptible=st.sampled_from([(), ("greeting", "apology")]),
+)
 configs = st.builds(
     CascadeSettings,
     phrases=st.sampled_from([Phrases(), Phrases(greeting=""), Phrases(still_there=())]),
-    barge_in=st.builds(BargeInSettings, enabled=st.booleans(), greeting=st.booleans()),
+    barge_in=barge_ins,
     limits=st.builds(LimitSettings, retries=st.integers(0, 2), failures=st.integers(1, 3), call=st.just(60.0)),
 )
+lines = st.booleans()
+"""Whether the leg streams."""
+
+_Key = tuple[int, int]
+
+
+@dataclass
+class OnTheLeg:
+    """A clip that was given to the leg and not reported yet."""
+
+    play: act.Play
+    since: float
+    stopped_at: float | None = None
 
 
 class Chaos(World):
     """Carries out a generated schedule and keeps the facts the laws speak of."""
 
-    def __init__(self, config: CascadeSettings) -> None:
-        super().__init__(config)
-        self.written: dict[tuple[int, int], str] = {}
+    def __init__(self, config: CascadeSettings, *, streams: bool = False) -> None:
+        super().__init__(config, streams=streams)
+        self.config = config
+        self.streams = streams
+        self.hesitate = "keep" if config.barge_in.hesitate == "duck" and not streams else config.barge_in.hesitate
+        self.written: dict[_Key, str] = {}
         self.abandoned: set[int] = set()
-        self.plays: list[tuple[int, int]] = []
-        self.heard: dict[tuple[int, int], float] = {}
+        self.plays: list[_Key] = []
+        self.heard: dict[_Key, float] = {}
+        self.on_leg: dict[_Key, OnTheLeg] = {}
+        self.to_go_on: dict[_Key, float] = {}
+        """Clips that were stopped before their end, and where they go on."""
         self.past: list[ev.Event] = []
-        self.sounds: dict[tuple[int, int], Sound] = {}
-        self.answered: set[act.Action] = set()
+        self.sounds: dict[_Key, Sound | SoundStream] = {}
+        self.making: list[_Key] = []
+        """Clips whose stream is still being made."""
+        self.answered: set[int] = set()
+        self.volume = 1.0
         self.on_action = self.watch
 
     def watch(self, action: act.Action) -> None:
-        if isinstance(action, act.AbandonTurn):
-            self.abandoned.add(action.turn)
+        match action:
+            case act.AbandonTurn(turn):
+                self.abandoned.add(turn)
+            case act.StopPlayback():
+                for clip in self.on_leg.values():
+                    clip.stopped_at = self.now if clip.stopped_at is None else clip.stopped_at
+            case act.SetVolume(gain):
+                self.volume = gain
+            case act.HangUp():
+                self.hung_up()
+            case act.Play():
+                self.play(action)
         if isinstance(action, act.Play | act.Synthesise | act.AskModel):
             assert action.turn not in self.abandoned, f"an abandoned turn goes on: {action}"
         if isinstance(action, act.Synthesise):
             owner = re.search(r"model (\d+)", action.text)
             assert owner is None or int(owner[1]) == action.turn, f"words of another turn: {action}"
             self.written[action.turn, action.clip] = action.text
-        if isinstance(action, act.Play):
-            key = (action.turn, action.clip)
-            assert action.audio is self.sounds[key], f"not the first sound made for {key}"
-            assert key not in self.plays, f"a clip plays twice: {key}"
-            previous = [clip for turn, clip in self.plays if turn == action.turn]
+
+    def play(self, action: act.Play) -> None:
+        key = (action.turn, action.clip)
+        assert action.audio is self.sounds[key], f"not the first sound made for {key}"
+        assert key not in self.on_leg, f"a clip that is with the leg plays again: {key}"
+        assert not (self.phase is Phase.YIELDING and self.hesitate == "pause"), "a suspended turn makes sound"
+        waiting = [clip for turn, clip in self.to_go_on if turn == action.turn]
+        assert action.clip == min(waiting, default=action.clip), f"a clip is skipped: {waiting} wait, {key} plays"
+        if key in self.plays:
+            assert key in self.to_go_on, f"a clip that was not cut plays again: {key}"
+            assert action.start == self.to_go_on.pop(key), f"{key} does not go on where it was cut"
+        else:
+            previous = {clip for turn, clip in self.plays if turn == action.turn}
             assert action.clip == len(previous), f"clips out of order: {key} after {previous}"
-            self.plays.append(key)
-        if isinstance(action, act.HangUp):
-            self.hung_up()
+            assert action.start == 0.0
+        self.plays.append(key)
+        self.on_leg[key] = OnTheLeg(action, self.now)
 
     def hung_up(self) -> None:
         pass
@@ -93,39 +154,91 @@ class Chaos(World):
     def check(self) -> None:
         if self.phase is Phase.OVER:
             assert self.dialogue.next_deadline is None
-        else:
-            assert self.dialogue.next_deadline is not None
+            return
+        assert self.dialogue.next_deadline is not None
+        is_yielding = self.phase is Phase.YIELDING
+        if is_yielding and self.hesitate == "pause":
+            turn = self.dialogue.turn_number
+            sounding = [key for key, clip in self.on_leg.items() if key[0] == turn and clip.stopped_at is None]
+            assert all(self.is_given_up(self.on_leg[key]) for key in sounding), f"a suspended turn sounds: {sounding}"
+        loud = self.config.barge_in.duck if is_yielding and self.hesitate == "duck" else 1.0
+        assert self.volume == loud, f"{self.phase} at {self.volume}"
+
+    def is_given_up(self, clip: OnTheLeg) -> bool:
+        """Whether the report of a clip may have taken too long to be waited for."""
+        rest = clip.play.audio.seconds - clip.play.start
+        is_late = self.now - clip.since >= rest + self.config.limits.playback
+        return is_late or (clip.stopped_at is not None and self.now - clip.stopped_at >= SETTLE)
 
     def send(self, event: ev.Event) -> None:
         self.past.append(event)
-        if isinstance(event, ev.Synthesised):
-            self.sounds.setdefault((event.turn, event.clip), event.audio)
-        if isinstance(event, ev.Played) and (event.turn, event.clip) in self.plays:
-            self.heard.setdefault((event.turn, event.clip), event.heard)
+        self.tell(event)
+
+    def tell(self, event: ev.Event) -> None:
+        """Post an event, maybe not for the first time."""
+        match event:
+            case ev.Synthesised(turn, clip, audio):
+                self.sounds.setdefault((turn, clip), audio)
+            case ev.Played(turn, clip, heard) if (turn, clip) in self.plays:
+                key = (turn, clip)
+                self.heard[key] = max(self.heard.get(key, 0.0), heard)
+                reported = self.on_leg.pop(key, None)
+                if reported and reported.stopped_at is not None and not self.is_given_up(reported):
+                    start = max(reported.play.start, heard)
+                    if key in self.making or reported.play.audio.seconds - heard >= REST:
+                        self.to_go_on[key] = start
         self.post(event)
 
     def go(self, pick: int) -> None:
         """The oldest order that nobody has answered gets its answer; with none open, the caller speaks."""
-        for _, order in list(self.log):
-            if isinstance(order, act.Measured | act.SendAudio) or order in self.answered:
+        for number, (_, order) in enumerate(self.log):
+            if isinstance(order, act.Measured | act.SendAudio) or number in self.answered:
                 continue
-            self.answered.add(order)
+            self.answered.add(number)
             match order:
-                case act.CloseUtterance(number):
-                    return self.send(ev.Transcribed(number, "words" if pick else ""))
+                case act.CloseUtterance(utterance):
+                    words = ("", "Mm-hm.", "words")[min(pick, 2)]
+                    return self.send(ev.Transcribed(utterance, words))
                 case act.AskModel(turn):
                     self.send(ev.ReplyText(turn, f"One of model {turn}. Two of model {turn}. Three"))
                     self.send(ev.ReplyText(turn, f" of model {turn}. "))
                     return self.send(ev.ReplyEnded(turn, hang_up=pick == 1))
+                case act.Synthesise(turn, clip) if self.streams and pick % 2:
+                    return self.stream(turn, clip)
                 case act.Synthesise(turn, clip):
                     return self.send(ev.Synthesised(turn, clip, sound(0.2 + pick / 4)))
-                case act.Play(turn, clip, audio):
-                    self.send(ev.PlaybackBegan(turn, clip))
-                    self.now += audio.seconds
-                    return self.send(ev.Played(turn, clip, audio.seconds))
+                case act.Play(turn, clip) if (turn, clip) in self.on_leg:
+                    return self.report(turn, clip, pick)
         self.frames(VOICED, 0.3)
         self.frames(QUIET, 0.8)
         return None
+
+    def stream(self, turn: int, clip: int) -> None:
+        begun = SoundStream(RATE)
+        begun.append(bytes(RATE // 5 * 2))
+        if (turn, clip) not in self.sounds:
+            self.making.append((turn, clip))
+        self.send(ev.Synthesised(turn, clip, begun))
+
+    def end_stream(self, key: _Key) -> None:
+        self.making.remove(key)
+        stream = self.sounds[key]
+        assert isinstance(stream, SoundStream)
+        stream.append(bytes(RATE * 2))
+        stream.end()
+        self.send(ev.SynthesisEnded(*key))
+
+    def report(self, turn: int, clip: int, pick: int) -> None:
+        """What the leg says of a clip in the end."""
+        out = self.on_leg[turn, clip]
+        if out.stopped_at is None:
+            if (turn, clip) in self.making:
+                self.end_stream((turn, clip))
+            self.send(ev.PlaybackBegan(turn, clip))
+            self.now += out.play.audio.seconds - out.play.start
+            return self.send(ev.Played(turn, clip, out.play.audio.seconds))
+        rest = out.play.audio.seconds - out.play.start
+        return self.send(ev.Played(turn, clip, out.play.start + rest * pick / 8))
 
     def step(self, step: str, pick: int, seconds: float) -> None:
         def choose(kind: type):
@@ -136,6 +249,7 @@ class Chaos(World):
         ask = choose(act.AskModel)
         clause = choose(act.Synthesise)
         play = choose(act.Play)
+        making = self.making[pick % len(self.making)] if self.making else None
         match step:
             case "go":
                 self.go(pick)
@@ -143,12 +257,21 @@ class Chaos(World):
                 self.frames(VOICED, seconds / 3)
             case "quiet":
                 self.frames(QUIET, seconds)
+            case "cough":
+                self.frames(VOICED, 0.14)
+                self.frames(QUIET, 0.8 if pick % 2 else 1.3)
             case "tick" if self.dialogue.next_deadline is not None:
                 self.tick()
             case "words" if utterance:
                 self.send(ev.Transcribed(utterance.utterance, f"words {pick}"))
             case "no_words" if utterance:
                 self.send(ev.Transcribed(utterance.utterance, ""))
+            case "mhm" if utterance:
+                self.send(ev.Transcribed(utterance.utterance, "mhm"))
+            case "partial" if utterance:
+                self.send(ev.Transcribed(utterance.utterance, f"words {pick % 2}", final=False))
+            case "partial_mhm" if utterance:
+                self.send(ev.Transcribed(utterance.utterance, "mhm", final=False))
             case "text" if ask:
                 self.send(ev.ReplyText(ask.turn, f"Sentence {pick} of model {ask.turn}. And "))
             case "text_end" if ask:
@@ -157,12 +280,18 @@ class Chaos(World):
                 self.send(ev.ReplyEnded(ask.turn, hang_up=True))
             case "sound" if clause:
                 self.send(ev.Synthesised(clause.turn, clause.clip, sound(0.2 + seconds)))
+            case "stream" if clause and self.streams:
+                self.stream(clause.turn, clause.clip)
+            case "grow" if making:
+                self.sounds[making].append(bytes(1600))  # type: ignore[union-attr]
+            case "stream_end" if making:
+                self.end_stream(making)
             case "began" if play:
                 self.send(ev.PlaybackBegan(play.turn, play.clip))
-            case "heard" if play:
+            case "heard" if play and (play.turn, play.clip) not in self.making:
                 self.send(ev.Played(play.turn, play.clip, play.audio.seconds))
             case "cut" if play:
-                self.send(ev.Played(play.turn, play.clip, min(seconds / 3, play.audio.seconds)))
+                self.send(ev.Played(play.turn, play.clip, min(play.start + seconds / 3, play.audio.seconds)))
             case "stt_fails" if utterance:
                 self.send(ev.ProviderFailed("stt", utterance.utterance, "broken", bool(pick % 2)))
             case "llm_fails" if ask:
@@ -178,26 +307,26 @@ class Chaos(World):
             case "drain" if pick == 7:
                 self.send(ev.EndRequested("drain"))
             case "old" if self.past:
-                self.post(self.past[pick % len(self.past)])
+                self.tell(self.past[pick % len(self.past)])
 
 
-def chaos(config: CascadeSettings, schedule: list[tuple[str, int, float]]) -> Chaos:
-    world = Chaos(config)
+def chaos(config: CascadeSettings, schedule: list[tuple[str, int, float]], streams: bool = False) -> Chaos:
+    world = Chaos(config, streams=streams)
     world.answer()
     world.run(schedule)
     return world
 
 
 @settings(max_examples=300, deadline=None)
-@given(configs, worlds)
-def test_an_abandoned_turn_never_plays_synthesises_or_asks_again(config, schedule):
-    chaos(config, schedule)
+@given(configs, worlds, lines)
+def test_an_abandoned_turn_never_plays_synthesises_or_asks_again(config, schedule, streams):
+    chaos(config, schedule, streams)
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds)
-def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_once(config, schedule):
-    world = chaos(config, schedule)
+@given(configs, worlds, lines)
+def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_moment_once(config, schedule, streams):
+    world = chaos(config, schedule, streams)
     measured: set[int] = set()
     live: list[int] = []
     for _, action in world.log:
@@ -212,9 +341,9 @@ def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_once(config,
 
 
 @settings(max_examples=300, deadline=None)
-@given(configs, worlds)
-def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, schedule):
-    world = chaos(config, schedule)
+@given(configs, worlds, lines)
+def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, schedule, streams):
+    world = chaos(config, schedule, streams)
     for _ in range(30):
         due = world.dialogue.next_deadline
         if due is None:
@@ -226,9 +355,9 @@ def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, s
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds)
-def test_history_holds_what_the_caller_heard_not_what_the_model_wrote(config, schedule):
-    world = chaos(config, schedule)
+@given(configs, worlds, lines)
+def test_history_holds_what_the_caller_heard_not_what_the_model_wrote(config, schedule, streams):
+    world = chaos(config, schedule, streams)
     said = " ".join(m.content for m in world.dialogue.transcript.messages() if m.role == "assistant")
     unheard = [key for key in world.written if not world.heard.get(key)]
     limit = sum(len(text) + 1 for key, text in world.written.items() if key not in unheard)
@@ -258,9 +387,9 @@ def test_after_hung_up_the_machine_returns_nothing_for_ever(config, before, afte
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds)
-def test_a_silent_world_ends_in_over(config, schedule):
-    world = chaos(config, schedule)
+@given(configs, worlds, lines)
+def test_a_silent_world_ends_in_over(config, schedule, streams):
+    world = chaos(config, schedule, streams)
     for _ in range(200):
         if world.phase is Phase.OVER:
             break
@@ -270,18 +399,17 @@ def test_a_silent_world_ends_in_over(config, schedule):
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds)
-def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(config, schedule):
-    world = Chaos(config)
+@given(configs, worlds, lines)
+def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(config, schedule, streams):
+    world = Chaos(config, streams=streams)
 
     def hung_up() -> None:
         last = max((turn for turn, _ in world.plays), default=None)
-        playing = [key for key in world.plays if key[0] == last and key not in world.heard]
+        playing = [clip for key, clip in world.on_leg.items() if key[0] == last]
         if playing:
-            began = next(t for t, a in world.log if isinstance(a, act.Play) and (a.turn, a.clip) == playing[0])
-            waited = world.now - began
-            bound = min(config.limits.playback, config.limits.goodbye)
-            assert waited >= bound or playing[0][0] in world.abandoned, f"cut off after {waited:.2f} s"
+            waited = world.now - playing[0].since
+            bound = min(config.limits.playback, config.limits.goodbye, SETTLE)
+            assert waited >= bound or last in world.abandoned, f"cut off after {waited:.2f} s"
 
     world.hung_up = hung_up  # type: ignore[method-assign]
     world.answer()
@@ -291,3 +419,14 @@ def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(
             break
         world.tick()
     assert world.phase is Phase.OVER
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs, worlds, lines)
+def test_a_suspended_turn_is_silent_until_it_is_resumed_and_goes_on_where_it_was_cut(config, schedule, streams):
+    world = chaos(config, schedule, streams)
+    for _ in range(20):  # and in what follows of it, with a caller who says no more
+        if world.phase in (Phase.OVER, Phase.LISTENING):
+            break
+        world.go(7)
+        world.check()
