@@ -27,6 +27,7 @@ class Host(Protocol):
     def kill(self, cause: str) -> None: ...
     def transfer(self, target: str) -> None: ...
     def digit(self, digit: str) -> None: ...
+    def note(self, what: str, detail: str = "") -> None: ...
     def after(self, delay: float, action: Callable[[], None]) -> None: ...
     def new_uuid(self) -> str: ...
 
@@ -48,7 +49,7 @@ class Api:
             "uuid_broadcast": self._broadcast,
             "uuid_transfer": self._transfer,
             "uuid_recv_dtmf": self._recv_dtmf,
-            "uuid_send_dtmf": lambda digits: f"+OK {host.channel.uuid} sent DTMF {digits}.\n",
+            "uuid_send_dtmf": self._send_dtmf,
             "uuid_fileman": self._fileman,
         }
 
@@ -121,6 +122,10 @@ class Api:
         for digit in digits.partition("@")[0]:
             self._host.after(WAKE, lambda digit=digit: self._host.digit(digit))  # type: ignore[misc]
         return f"+OK {self._host.channel.uuid} received DTMF {digits}.\n"
+
+    def _send_dtmf(self, digits: str) -> str:
+        self._host.note("sent digits", digits)
+        return f"+OK {self._host.channel.uuid} sent DTMF {digits}.\n"
 
     def _fileman(self, action: str) -> str:
         if self._host.executor.playing is None:

@@ -27,6 +27,7 @@ _ORIGIN = {
     "CHANNEL_HANGUP": ("switch_channel.c", "switch_channel_perform_hangup", "3447"),
     "CHANNEL_STATE": ("switch_channel.c", "switch_channel_perform_set_running_state", "2409"),
     "CHANNEL_HANGUP_COMPLETE": ("switch_core_state_machine.c", "switch_core_session_reporting_state", "943"),
+    "CHANNEL_BRIDGE": ("switch_ivr_bridge.c", "switch_ivr_multi_threaded_bridge", "1689"),
     "PLAYBACK_START": ("switch_ivr_play_say.c", "switch_ivr_play_file", "1649"),
     "PLAYBACK_STOP": ("switch_ivr_play_say.c", "switch_ivr_play_file", "2023"),
     "DTMF": ("switch_channel.c", "switch_channel_dequeue_dtmf", "678"),
@@ -115,7 +116,7 @@ class Channel:
     def event(self, now: float, name: str, form: Format, tail: Headers, subclass: str = "") -> list[bytes]:
         """The fragments of an event of this channel; ``tail`` is what only this event has."""
         head = ([("Event-Subclass", subclass)] if subclass else []) + self._event(now, name)
-        if name.startswith("MEDIA_BUG"):
+        if name.startswith(("MEDIA_BUG", "CHANNEL_BRIDGE", "CHANNEL_UNBRIDGE")):
             head, tail = head + tail, []
         if name == "CHANNEL_HANGUP_COMPLETE":
             head.append(("Hangup-Cause", self.cause))

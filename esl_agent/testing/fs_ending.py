@@ -35,6 +35,7 @@ class Phase(Enum):
     CONTROLLED = "the agent has it"
     LINGERING = "over, the socket lingers"
     ZOMBIE = "parked, nobody will ever come back to it"
+    TRANSFERRED = "another extension has it"
     ON_ITS_OWN = "the agent is gone and the dialplan goes on"
     OVER = "over"
     CRASHED = "FreeSWITCH is down"
@@ -105,6 +106,8 @@ class Ending:
             return
         if not host.is_up:
             host.phase = Phase.OVER
+        elif host.phase is Phase.TRANSFERRED:
+            host.note("agent let go of a transferred call")
         elif host.phase is Phase.WAITING or host.now - host.started_at < ZOMBIE_WINDOW:
             host.phase = Phase.ZOMBIE
             host.note("zombie")
@@ -120,7 +123,7 @@ class Ending:
             return
         if host.channel.variables.get("socket_resume") == "true":
             host.executor.abandon("PLAYBACK ERROR")
-        if host.executor.stack:
+        if host.executor.stack or host.executor.lasting:
             host.after(WAKE, self.go_on)
         elif self._has_next_action:
             host.note("dialplan goes on")
@@ -167,7 +170,7 @@ class Ending:
     def _unwind(self, response: str) -> None:
         host, channel = self._host, self._host.channel
         host.executor.abandon(response)
-        if host.phase is not Phase.ZOMBIE:
+        if host.phase not in (Phase.ZOMBIE, Phase.TRANSFERRED):
             self.leave_socket()
         channel.state = "CS_HANGUP"
         host.emit("CHANNEL_STATE", [])

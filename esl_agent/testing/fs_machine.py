@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from esl_agent.testing import fs_wire
 from esl_agent.testing.fs_api import Api
+from esl_agent.testing.fs_bridge import Bridges, Callee
 from esl_agent.testing.fs_channel import Channel, Party
 from esl_agent.testing.fs_commands import Commands
 from esl_agent.testing.fs_effects import Effect
@@ -52,6 +53,8 @@ class Options:
     """Wall clock at time 0."""
     apis: Mapping[str, str] = field(default_factory=dict)
     """Fixed answers to further API commands."""
+    callees: Mapping[str, Callee] = field(default_factory=dict)
+    """Whom ``bridge`` finds, by the user or number that a dial string ends with."""
 
 
 class Machine:
@@ -80,6 +83,7 @@ class Machine:
         self.subscriptions = Subscriptions()
         self.executor = Executor(self, load)
         self.forks = Forks(self)
+        self.bridges = Bridges(self, self.options.callees)
         self._commands = Commands(self, Api(self, self.options.apis), self.options.full)
         self.ending = Ending(
             self,
@@ -271,6 +275,7 @@ class Machine:
         self.executor.abandon("PLAYBACK ERROR")
         self.ending.leave_socket()
         self.channel.state = "CS_ROUTING"
+        self.phase = Phase.TRANSFERRED
         self.emit("CHANNEL_STATE", [])
 
     def kill(self, cause: str) -> None:
@@ -294,6 +299,8 @@ class Machine:
             self.hang_up_by_message(job.arg)
         elif job.app == "transfer":
             self.after(0.0, lambda: self.transfer(job.arg))
+        elif job.app == "bridge":
+            self.bridges.start(job)
         elif job.app == "audio_fork" and self.options.audio_fork_application:
             self.forks.command(f"start {job.arg}")
         elif job.app != "break":

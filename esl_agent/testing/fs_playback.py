@@ -91,6 +91,8 @@ class Executor:
         self.stack: list[Playing] = []
         self._is_breaking = False
         self._free_at = 0.0
+        self.lasting: Job | None = None
+        """An application other than a playback that takes its time (``bridge``)."""
         self.last_response = "_none_"
 
     @property
@@ -124,6 +126,14 @@ class Executor:
         self._is_breaking = False
         while self.stack:
             self._finish(self.stack.pop(), "done", response)
+        if self.lasting is not None:
+            self.finish(self.lasting)
+
+    def finish(self, job: Job) -> None:
+        """An application that took its time has ended."""
+        if self.lasting is job:
+            self.lasting = None
+            self._complete(job, "_none_")
 
     def forget_queue(self) -> None:
         """What has not begun never will."""
@@ -155,6 +165,10 @@ class Executor:
         host.emit("CHANNEL_EXECUTE", self._tail(job))
         if job.app == "playback":
             self._play(job)
+            return
+        if job.app == "bridge":
+            self.lasting = job
+            host.run(job)
             return
         host.run(job)
         if job.app == "break" and self.stack:
