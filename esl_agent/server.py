@@ -24,15 +24,14 @@ from esl_agent.dialogue.cascade import Cascade
 from esl_agent.errors import ConfigError, LegError
 from esl_agent.hub_lag import HubLag
 from esl_agent.journal import Journal, Note, Private
-from esl_agent.legs.audio_fork import ForkSettings
 from esl_agent.legs.audio_server import AudioServer
 from esl_agent.legs.clips import clip_directory, remove_clip_directory
 from esl_agent.legs.freeswitch import Listener, Session
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
-from esl_agent.legs.freeswitch_media import FreeSwitchMedia
 from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.lineup import Lineup, make_lineup, warm
 from esl_agent.mailbox import Mailbox
+from esl_agent.media import MediaMaker
 from esl_agent.providers.base import Engines
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.speech_store import SpeechStore, store_directory
@@ -84,6 +83,7 @@ class Server:
             if s1.enabled
             else None
         )
+        self._media = MediaMaker(service, self._audio, self._s1, self._clips)
         host, port = service.freeswitch.address
         self.listener = Listener(
             host,
@@ -198,7 +198,13 @@ class Server:
             log.error("call=%s nobody answers this number: no DID file matches it and none is the default", leg.id)
             self._refuse(session, commands.api("uuid_kill", leg.id, "UNALLOCATED_NUMBER"))
             return
-        call = self._build(leg, mailbox, journal, *found)
+        try:
+            call = self._build(leg, mailbox, journal, *found)
+        except LegError as error:
+            log.error("call=%s cannot be taken: %s", leg.id, error)
+            leg.announce("esl_agent::refused", {"reason": str(error)})
+            self._refuse(session, commands.api("uuid_kill", leg.id, "NORMAL_TEMPORARY_FAILURE"))
+            return
         self.calls[leg.id] = call
         greenlet = gevent.getcurrent()
         self._greenlets.add(greenlet)
@@ -210,24 +216,8 @@ class Server:
             self._write_record(journal)
 
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
-        audio, media = self._service.audio, did.media
-        folder = self._clips / (_NOT_A_NAME.sub("_", leg.id) or "call")
-        folder.mkdir(mode=0o755, exist_ok=True)
-        shared = self._service.clips.shared_path
-        fork = ForkSettings(
-            f"ws://{audio.advertised}", media.rate, audio.connect_timeout, audio.reconnects, media.audio_fork
-        )
-        stream = FreeSwitchMedia(
-            leg,
-            self._audio,
-            fork,
-            folder,
-            f"{f'{shared}/{self._clips.name}' if shared else self._clips}/{folder.name}",
-            mailbox.post,
-            media.playback,
-            self._s1,
-        )
-        workers = Workers(engines, self.cache, media.rate, mailbox.post, leg.id)
+        stream = self._media.make(leg, did, mailbox.post)
+        workers = Workers(engines, self.cache, did.media.rate, mailbox.post, leg.id)
         dialogue = Cascade(did.cascade, time.monotonic(), streams=stream.streams, language=did.language)
         return Call(leg, stream, dialogue, workers, mailbox, journal)
 

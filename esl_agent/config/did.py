@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, WithJsonSchema
 
+from esl_agent.config.source import Document
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.errors import Stage
 from esl_agent.providers.base import EngineContext
@@ -52,16 +53,26 @@ Choice = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """How sound travels between FreeSWITCH and us."""
+    """How sound travels between FreeSWITCH and us.
+
+    One word is enough where only `kind` is meant: `media: unicast`.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    kind: Literal["auto", "audio_fork", "unicast"] = setting(
+        "auto",
+        "audio_fork: the module mod_audio_fork brings the caller's sound, the agent is played as clips. unicast: "
+        "both directions stream over UDP, by any FreeSWITCH without a further module; see `unicast` in agent.yaml. "
+        "auto: audio_fork where FreeSWITCH has that module, else unicast.",
+    )
     audio_fork: Literal["api", "execute", "external"] = setting(
         "api",
         "How mod_audio_fork is started: the API command uuid_audio_fork; the dialplan application audio_fork of builds "
         "that have one; or external: the dialplan starts it towards audio.s1_listener, with rate 16000.",
     )
     playback: Literal["clips", "broadcast"] = setting(
-        "clips", "How the agent is heard: the playback application (about 0.1 s sooner), or uuid_broadcast."
+        "clips",
+        "How the agent is heard with audio_fork: the playback application (about 0.1 s sooner), or uuid_broadcast.",
     )
     rate: Literal[8000, 16000] = setting(
         8000, "Samples a second of the caller's sound. 16000 gains something only for wideband calls (G.722, Opus)."
@@ -148,6 +159,13 @@ class DidConfig:
         if self.settings.prefix:
             return f"^ {normalised(self.settings.prefix)}"
         return "default"
+
+
+def spell_out_media(document: Document) -> None:
+    """``media: unicast`` becomes ``media: {kind: unicast}``, in place, before documents are laid over each other."""
+    if isinstance(kind := document.data.get("media"), str):
+        document.data["media"] = {"kind": kind}
+        document.places[("media", "kind")] = document.place(("media",))
 
 
 def cascade_of(settings: DidSettings) -> CascadeSettings:

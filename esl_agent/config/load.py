@@ -20,6 +20,7 @@ from esl_agent.config.did import (
     cascade_of,
     context_of,
     normalised,
+    spell_out_media,
 )
 from esl_agent.config.environment import overlay
 from esl_agent.config.service import ServiceSettings
@@ -109,6 +110,7 @@ def _service(
             sentence = "belongs in a file of dids/, not in the defaults of all"
             problems.append(problem(defaults.place((key,)), (key,), sentence))
             del defaults.data[key]
+    spell_out_media(defaults)
     validate(DidSettings, defaults, problems)
     rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
     document = overlay(ServiceSettings, environment).over(rest)
@@ -135,6 +137,7 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
     own = _read(path, problems)
     if len(problems) > before:
         return None
+    spell_out_media(own)
     for key in ("did", "prefix"):
         if type(own.data.get(key)) is int:
             own.data[key] = str(own.data[key])

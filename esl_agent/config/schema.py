@@ -59,6 +59,9 @@ def _did_body(engines: Catalogue) -> dict[str, Any]:
             branches.append(branch)
             schema["$defs"].update(definitions)
         schema["properties"][stage] = {"description": descriptions[stage], "oneOf": branches}
+    mapping = schema["properties"]["media"]
+    kinds = schema["$defs"]["did.MediaSettings"]["properties"]["kind"]["enum"]
+    schema["properties"]["media"] = {"description": descriptions["media"], "anyOf": [{"enum": kinds}, mapping]}
     return schema
 
 

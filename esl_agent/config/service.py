@@ -39,6 +39,25 @@ def _check_network(text: str) -> str:
     return text
 
 
+def _check_ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError("expected an IPv4 address, such as 127.0.0.1") from None
+
+
+def _check_optional_ipv4(text: str) -> str:
+    return _check_ipv4(text) if text else text
+
+
+def _check_ports(ports: tuple[int, int]) -> tuple[int, int]:
+    if not 1024 <= ports[0] <= ports[1] <= 65535:
+        raise ValueError(
+            "expected the first and the last port of a range between 1024 and 65535, such as [12000, 13999]"
+        )
+    return ports
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -46,6 +65,9 @@ def _upper(value: Any) -> Any:
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
 Network = Annotated[str, AfterValidator(_check_network)]
+Ipv4 = Annotated[str, AfterValidator(_check_ipv4)]
+OptionalIpv4 = Annotated[str, AfterValidator(_check_optional_ipv4)]
+Ports = Annotated[tuple[int, int], AfterValidator(_check_ports)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
@@ -122,6 +144,34 @@ class AudioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UnicastSettings:
+    """The UDP ports of calls whose `media.kind` is unicast: two for each call, one here and one on FreeSWITCH's side.
+
+    Whoever can reach FreeSWITCH's ports can be heard by callers: keep them on a loopback or a closed network.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    listen: Ipv4 = setting("127.0.0.1", "Our address, IPv4: FreeSWITCH's unicast knows nothing else.")
+    advertise: OptionalIpv4 = setting(
+        "", "The address FreeSWITCH is told to send to, if it is not the one above (containers, other machines)."
+    )
+    ports: Ports = setting((12000, 13999), "First and last of our ports.")
+    freeswitch_host: OptionalIpv4 = setting(
+        "", "The address at which FreeSWITCH listens for its side. Empty: the one its event socket comes from."
+    )
+    freeswitch_ports: Ports = setting(
+        (14000, 15999),
+        "First and last port on FreeSWITCH's side: nobody else's, another agent of the same FreeSWITCH included, and "
+        "outside its RTP range.",
+    )
+    native: bool = setting(False, "Leave G.711 calls in G.711 on the way: half the bytes, no other gain.")
+
+    @property
+    def advertised(self) -> str:
+        return self.advertise or self.listen
+
+
+@dataclass(frozen=True, slots=True)
 class ClipSettings:
     """Where the agent's sound lies until FreeSWITCH has played it."""
 
@@ -186,6 +236,7 @@ class ServiceSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     freeswitch: FreeSwitchSettings = setting(FreeSwitchSettings, "The door FreeSWITCH's `socket` knocks at.")
     audio: AudioSettings = setting(AudioSettings, "The WebSocket that brings the callers' sound.")
+    unicast: UnicastSettings = setting(UnicastSettings, "UDP ports for media that streams both ways.")
     clips: ClipSettings = setting(ClipSettings, "Where the agent's sound lies until it was played.")
     cache: CacheSettings = setting(CacheSettings, "Sound of fixed phrases, kept over a restart.")
     event_socket: EventSocketSettings = setting(EventSocketSettings, "FreeSWITCH's own event socket, for the doctor.")

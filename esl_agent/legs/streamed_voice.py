@@ -1,0 +1,83 @@
+"""The agent's voice where we send every frame ourselves: one Playout, the shared clock, and what both tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from esl_agent.audio.playout import Began, News, Playout
+from esl_agent.dialogue.events import PlaybackBegan, Played
+from esl_agent.legs.base import Clip, Post
+
+
+class Ticker(Protocol):
+    """``playout_clock.PlayoutClock`` is one."""
+
+    def add(self, tick: Callable[[], None]) -> int: ...
+    def remove(self, number: int) -> None: ...
+
+
+class StreamedVoice:
+    """Plays the clips of one call through ``send``, a frame of ``rate`` every 20 ms while it is open.
+
+    Until it is opened, and while it is paused, clips wait and their positions stand still. Silence is sent too: the
+    caller's network sees one steady stream.
+    """
+
+    def __init__(self, rate: int, ticker: Ticker, send: Callable[[bytes], None], post: Post) -> None:
+        self._playout = Playout(rate)
+        self._ticker = ticker
+        self._send = send
+        self._post = post
+        self._ticking: int | None = None
+        self._is_closed = False
+
+    def open(self) -> None:
+        """From now on frames leave. Idempotent."""
+        if self._ticking is None and not self._is_closed:
+            self._ticking = self._ticker.add(self._tick)
+
+    def pause(self) -> None:
+        """Nobody hears us: no frame leaves until ``open``. Idempotent."""
+        if self._ticking is not None:
+            self._ticker.remove(self._ticking)
+            self._ticking = None
+
+    def play(self, clip: Clip) -> None:
+        """Queue a clip; exactly one Played will be posted for it."""
+        if self._is_closed:
+            self._post(Played(clip.turn, clip.number, clip.start))
+        else:
+            self._playout.add((clip.turn, clip.number), clip.audio, clip.start)
+
+    def clear(self) -> None:
+        """Silence with the next frame. Every clip is reported now, with what left of it."""
+        self._tell(self._playout.clear())
+
+    def volume(self, gain: float) -> None:
+        self._playout.volume(gain)
+
+    def close(self) -> None:
+        """Nothing leaves any more; clips still queued are reported. Idempotent."""
+        self.pause()
+        self._is_closed = True
+        self.clear()
+        self._send = _nowhere  # the call's media and its voice need no collector to be freed
+
+    def _tick(self) -> None:
+        frame, news = self._playout.next_frame()
+        self._send(frame)
+        if news:
+            self._tell(news)
+
+    def _tell(self, news: Sequence[News]) -> None:
+        for each in news:
+            turn, number = cast("tuple[int, int]", each.key)
+            if isinstance(each, Began):
+                self._post(PlaybackBegan(turn, number))
+            else:
+                self._post(Played(turn, number, each.heard))
+
+
+def _nowhere(_: bytes) -> None:
+    """Takes what comes after the end."""
