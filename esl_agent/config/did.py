@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import AfterValidator, WithJsonSchema
 
 from esl_agent.config.source import Document
+from esl_agent.dialogue.destinations import check_names
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.errors import Stage
 from esl_agent.providers.base import EngineContext
@@ -106,6 +107,9 @@ class DidSettings(CascadeSettings):
     expect: tuple[str, ...] = setting((), "What callers are expected to say; a recogniser may lean towards it.")
     media: MediaSettings = setting(MediaSettings, "How sound travels between FreeSWITCH and us.")
 
+    def __post_init__(self) -> None:
+        check_names(self.destinations)
+
 
 class Catalogue(Protocol):
     """The engines there are; ``esl_agent.providers.registry`` is one."""
@@ -166,6 +170,14 @@ def spell_out_media(document: Document) -> None:
     if isinstance(kind := document.data.get("media"), str):
         document.data["media"] = {"kind": kind}
         document.places[("media", "kind")] = document.place(("media",))
+
+
+def spell_out_numbers(document: Document) -> None:
+    """Numbers to dial are text: ``number: 1000`` of a destination becomes ``"1000"``, in place."""
+    destinations = document.data.get("destinations")
+    for settings in destinations.values() if isinstance(destinations, dict) else ():
+        if isinstance(settings, dict) and type(settings.get("number")) is int:
+            settings["number"] = str(settings["number"])
 
 
 def cascade_of(settings: DidSettings) -> CascadeSettings:

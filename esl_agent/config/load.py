@@ -21,6 +21,7 @@ from esl_agent.config.did import (
     context_of,
     normalised,
     spell_out_media,
+    spell_out_numbers,
 )
 from esl_agent.config.environment import overlay
 from esl_agent.config.service import ServiceSettings
@@ -111,6 +112,7 @@ def _service(
             problems.append(problem(defaults.place((key,)), (key,), sentence))
             del defaults.data[key]
     spell_out_media(defaults)
+    spell_out_numbers(defaults)
     validate(DidSettings, defaults, problems)
     rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
     document = overlay(ServiceSettings, environment).over(rest)
@@ -138,6 +140,7 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
     if len(problems) > before:
         return None
     spell_out_media(own)
+    spell_out_numbers(own)
     for key in ("did", "prefix"):
         if type(own.data.get(key)) is int:
             own.data[key] = str(own.data[key])

@@ -13,7 +13,7 @@ from typing import Any
 from esl_agent.config.did import STAGES, Catalogue, DidSettings
 from esl_agent.config.environment import variables
 from esl_agent.config.service import ServiceSettings
-from esl_agent.config.validate import group_in, settings_of
+from esl_agent.config.validate import group_in, is_by_name, settings_of
 
 _HEAD = """# Settings
 
@@ -58,7 +58,7 @@ def _group(cls: type[Any], path: str, *, heading: bool = True) -> Iterator[str]:
     rows, below = [], []
     for name, kind, item in settings_of(cls):
         if (group := group_in(kind)) is not None:
-            below.append((name if group is kind else f"{name}[]", group))
+            below.append((name if group is kind else f"{name}.*" if is_by_name(kind) else f"{name}[]", group))
         if group is kind:
             continue
         doc = item.metadata.get("description", "")

@@ -107,7 +107,7 @@ def _sentence(
 def _unknown(cls: type[Any], path: KeyPath, at: KeyPath) -> str:
     key = str(path[-1])
     around = tuple(part for part in path[:-1] if isinstance(part, str))
-    beside = {p[-1]: p[-1] for p in _paths(cls) if p[:-1] == around}
+    beside = {p[-1]: p[-1] for p in _paths(cls) if _is_at(p[:-1], around)}
     if f"{key}_env" in beside:
         return f"secrets do not belong in a settings file: name a variable in {key}_env, or a file in {key}_file"
     near = suggestion(key, beside) or suggestion(key, {p[-1]: dotted((*at, *p)) for p in _paths(cls)})
@@ -117,11 +117,15 @@ def _unknown(cls: type[Any], path: KeyPath, at: KeyPath) -> str:
 
 
 def _paths(cls: type[Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The key path of every setting below ``cls``."""
+    """The key path of every setting below ``cls``; ``*`` stands for a name that the operator chooses."""
     for name, kind, _ in settings_of(cls):
         yield (*above, name)
         if (group := group_in(kind)) is not None:
-            yield from _paths(group, (*above, name))
+            yield from _paths(group, (*above, name, "*") if is_by_name(kind) else (*above, name))
+
+
+def _is_at(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    return len(pattern) == len(path) and all(p in ("*", word) for p, word in zip(pattern, path, strict=True))
 
 
 def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -134,10 +138,17 @@ def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[An
 
 
 def group_in(kind: Any) -> type[Any] | None:
-    """The settings dataclass that ``kind`` is, or is a list of; None for anything else."""
+    """The settings dataclass that ``kind`` is, or is a list or a mapping of; None for anything else."""
     if typing.get_origin(kind) in (tuple, list):
         kind = typing.get_args(kind)[0]
+    elif is_by_name(kind):
+        kind = typing.get_args(kind)[1]
     return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
+
+
+def is_by_name(kind: Any) -> bool:
+    """Whether ``kind`` is a mapping from names that the operator chooses."""
+    return typing.get_origin(kind) is dict
 
 
 def _value_at(data: Any, path: KeyPath) -> Any:

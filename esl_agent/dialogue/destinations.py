@@ -62,7 +62,7 @@ class DestinationSettings:
     )
     say: str = setting("", "What the caller is told before it. Empty: nothing but what the model says.")
     briefing: str = setting(
-        "There is a call for you. {summary} To take the call, press one. To leave it, hang up.",
+        "There is a call for you. {summary} To take the call, press one. To leave it with me, press two.",
         "What is said to whoever answers a warm transfer; `{summary}` is what the model says the call is about. "
         "Empty: they are connected at once.",
     )
@@ -95,7 +95,7 @@ class TransferSettings:
     ringback: str = setting(
         "%(2000,4000,440,480)",
         "What the caller hears while a warm transfer rings: a tone, or a stream such as local_stream://moh.",
-        pattern=r"^[^\r\n${}]*$",
+        pattern=r"^[^\r\n${}\[\]]*$",
     )
     max_per_call: int = setting(3, "Transfers one caller may have tried.", ge=0, le=100)
     max_per_hour: int = setting(20, "Transfers within an hour, of all calls of this DID.", ge=0, le=100000)

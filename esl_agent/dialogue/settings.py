@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from esl_agent.audio.vad import VadSettings
 from esl_agent.dialogue.clauses import cut
+from esl_agent.dialogue.destinations import DestinationSettings, TransferSettings
+from esl_agent.dialogue.digits import DtmfSettings
+from esl_agent.dialogue.tool_settings import ToolsSettings
 from esl_agent.setting import STRICT, setting
 
 #: Phrases that a caller may interrupt unless the DID says otherwise.
@@ -151,3 +154,9 @@ class CascadeSettings:
     barge_in: BargeInSettings = setting(BargeInSettings, "When speech over the agent wins the floor.")
     silence: SilenceSettings = setting(SilenceSettings, "What happens when nobody says anything.")
     limits: LimitSettings = setting(LimitSettings, "Deadlines of the call.")
+    dtmf: DtmfSettings = setting(DtmfSettings, "What becomes of the keys a caller presses.")
+    destinations: dict[str, DestinationSettings] = setting(
+        dict, "Whom the agent may hand a call over to, by the name the model and the caller use."
+    )
+    transfer: TransferSettings = setting(TransferSettings, "Other numbers calls may go to, and how many and dear.")
+    tools: ToolsSettings = setting(ToolsSettings, "What the model may do beside talking.")

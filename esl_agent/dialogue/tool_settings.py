@@ -70,6 +70,7 @@ class HttpToolSettings:
     allow_private: bool = setting(
         False, "Whether the host may have a private, loopback or link-local address. Off: such a request is refused."
     )
+    ca_file: str = setting("", "Certificates to trust (PEM), for https with an authority of your own.")
     say_meanwhile: str = setting("", "What the caller hears while the request runs, such as: One moment, I will look.")
 
     def __post_init__(self) -> None:
