@@ -6,8 +6,9 @@ Facts behind it (FreeSWITCH 1.11, measured; ``switch_ivr_originate.c``):
   stays open until ``exit``, which then hurts nobody. The dialplan needs expansion, which we had switched off.
 * ``continue_on_fail=true`` keeps the caller when nobody takes the call; ``hangup_after_bridge=true`` ends the call
   after the conversation. Without ``ignore_early_media=true`` an announcement of the network counts as an answer.
-* ``group_confirm_key``: whoever answers hears ``group_confirm_file``, again and again, and is connected with the key.
-  Another key repeats the file; who hangs up, or waits until ``group_confirm_timeout``, has declined.
+* ``group_confirm_key=1`` connects whoever answers once 1 is pressed, but repeats ``group_confirm_file`` at any other
+  key. ``group_confirm_key=exec`` runs an application instead, and whoever is still there afterwards is connected:
+  ``play_and_get_digits`` with a way out to ``inline`` makes every other key, and none, a refusal.
 * ``leg_timeout`` ends a leg that rings and one that does not decide with the same cause, ALLOTTED_TIMEOUT; so
   ``api_on_answer`` notes on the caller's channel that somebody answered.
 * While it rings, the audio fork still carries the caller. From CHANNEL_BRIDGE on two people talk: the fork is stopped.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +35,9 @@ log = logging.getLogger(__name__)
 
 #: After ``uuid_transfer`` said +OK, the channel leaves us within this (seen: 21 ms).
 LEAVES_SECONDS = 1.0
-#: Whoever answers may take this long to decide after the briefing was heard twice.
-DECIDES_SECONDS = 10.0
+#: Whoever answers may take this long to decide after the briefing was heard twice, with a pause between.
+DECIDES_SECONDS = 8.0
+PAUSE_SECONDS = 2.0
 #: A conversation may be this long; our Execution of ``bridge`` lasts as long.
 CONVERSATION_SECONDS = 86400.0
 #: All in all a warm transfer may take this long to be taken; how long it rings is said by the dial string.
@@ -132,12 +135,12 @@ class Handover:
         if briefing is not None and self._folder is not None:
             self._count += 1
             path = self._folder / f"briefing-{self._count}.wav"
-            write_clip(path, Sound(bytes(round(LEAD_IN_SECONDS * briefing.rate) * 2) + briefing.pcm, briefing.rate))
-            patience = 2 * (briefing.seconds + LEAD_IN_SECONDS) + DECIDES_SECONDS
+            heard = twice(briefing)
+            write_clip(path, heard)
             variables |= {
-                "group_confirm_key": "1",
-                "group_confirm_file": f"{self._seen_as}/{path.name}",
-                "group_confirm_timeout": str(math.ceil(patience)),
+                "group_confirm_key": "exec",
+                "group_confirm_file": asked(f"{self._seen_as}/{path.name}"),
+                "group_confirm_timeout": str(math.ceil(heard.seconds + DECIDES_SECONDS) + 2),
             }
         argument = commands.dial_string(variables, dial)
         self._ringing = name
@@ -172,6 +175,30 @@ class Handover:
 
     def _set(self, name: str, value: str) -> None:
         self._call.request(commands.api("uuid_setvar", self._uuid, name, value))
+
+
+def twice(briefing: Sound) -> Sound:
+    """What whoever answers hears: a moment of silence, the briefing, a pause, and the briefing again."""
+
+    def silence(seconds: float) -> bytes:
+        return bytes(round(seconds * briefing.rate) * 2)
+
+    pcm = silence(LEAD_IN_SECONDS) + briefing.pcm + silence(PAUSE_SECONDS) + briefing.pcm
+    return Sound(pcm, briefing.rate)
+
+
+def asked(path: str) -> commands.Trusted:
+    """The ``group_confirm_file`` that plays ``path`` and waits for a key: 1 accepts, anything else declines.
+
+    The quotes hold two words together; a dial string unwraps one layer of backslashes for ``,``, one for ``=``.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_./-]+", path):
+        raise UnsafeText(f"{path!r} cannot stand in a dial string; expected clips.directory without spaces or signs")
+    wait = round(DECIDES_SECONDS * 1000)
+    return commands.Trusted(
+        f"play_and_get_digits 1 1 1 {wait} none {path} silence_stream://20 esl_agent_key 1 {wait} "
+        r"\\\'hangup:CALL_REJECTED inline\\\'"
+    )
 
 
 def reason_of(ended: esl.Event) -> str:

@@ -162,11 +162,11 @@ def dial_string(variables: Mapping[str, str], dial: str) -> str:
     """The argument of ``bridge``: our ``variables`` of the called leg, then ``dial``, the operator's text.
 
     A value with a comma, quote or bracket would become another variable (switch_event.c
-    ``switch_event_create_brackets``), so it raises UnsafeText.
+    ``switch_event_create_brackets``), so it raises UnsafeText unless it is Trusted.
     """
     for name, value in variables.items():
         _text(value, name)
-        if found := re.search(r"[,'\"\\{}\[\]<>=]", value):
+        if not isinstance(value, Trusted) and (found := re.search(r"[,'\"\\{}\[\]<>=]", value)):
             raise UnsafeText(f"{name} holds {found[0]!r}, which has a meaning in a dial string")
     pairs = ",".join(f"{_word(name, 'variable')}={value}" for name, value in variables.items())
     return f"{{{pairs}}}{_text(dial, 'dial string')}"
