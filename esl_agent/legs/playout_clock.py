@@ -1,6 +1,6 @@
 """The clock by which we play: one timer for every call whose frames we send ourselves.
 
-It runs on absolute time, so it does not drift. Calls are spread over the 20 ms. A hub that was busy is caught up with,
+It runs on absolute time, so it does not drift. A call's moment in the 20 ms is the one at which it joined. A hub that was busy is caught up with,
 up to ``MAX_BEHIND``: FreeSWITCH gives late datagrams later RTP timestamps and early ones the next in order (measured:
 twenty at once are heard as 0.4 s), so a burst costs the caller no more delay than it is long.
 """
@@ -16,7 +16,7 @@ from gevent import get_hub
 from esl_agent.audio.pcm import FRAME_SECONDS
 from esl_agent.legs.esl_outcome import guarded
 
-#: Calls are dealt to this many moments of the 20 ms.
+#: So many moments there are in the 20 ms.
 SLOTS = 4
 STEP = FRAME_SECONDS / SLOTS
 #: Later than this nothing is caught up: those frames are never asked for, and the sound comes that much later.
@@ -37,13 +37,13 @@ class PlayoutClock:
         """Steps of 5 ms that were never made up for."""
 
     def add(self, tick: Callable[[], None]) -> int:
-        """Call ``tick`` from now on. The number returned removes it."""
+        """Call ``tick`` in 20 ms (up to 5 ms sooner) and so on. The number returned removes it."""
         if self._timer is None:
             self._began, self._done = self._clock(), 0
             self._timer = get_hub().loop.timer(STEP, STEP)
             self._timer.start(self._fire)
         self._number += 1
-        number = self._number * SLOTS + min(range(SLOTS), key=lambda slot: len(self._slots[slot]))
+        number = self._number * SLOTS + int((self._clock() - self._began) / STEP) % SLOTS
         self._slots[number % SLOTS][number] = tick
         return number
 

@@ -33,9 +33,10 @@ class StreamedVoice:
         self._is_closed = False
 
     def open(self) -> None:
-        """From now on frames leave. Idempotent."""
+        """The first frame leaves now, the others follow. Idempotent."""
         if self._ticking is None and not self._is_closed:
             self._ticking = self._ticker.add(self._tick)
+            self._tick()
 
     def pause(self) -> None:
         """Nobody hears us: no frame leaves until ``open``. Idempotent."""
