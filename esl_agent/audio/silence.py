@@ -13,7 +13,7 @@ from esl_agent.audio.pcm import rms
 #: RMS of 10 ms from which a voice is heard: -50 dBFS.
 AUDIBLE = 100
 #: What stays of the silence: the first consonant is softer than what follows.
-KEPT = 0.02
+KEPT = 0.01
 #: No more than this is looked at, and taken away at most: sound as soft as that for longer is meant.
 MOST = 0.5
 _BLOCK = 0.01
