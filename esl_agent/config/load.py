@@ -25,8 +25,10 @@ from esl_agent.config.did import (
 )
 from esl_agent.config.environment import overlay
 from esl_agent.config.service import ServiceSettings
-from esl_agent.config.source import Document, read
+from esl_agent.config.source import Document, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
+from esl_agent.dialogue.destinations import Policy
+from esl_agent.dialogue.tools import Toolbox
 from esl_agent.errors import ConfigError, Stage
 from esl_agent.providers import registry
 
@@ -149,6 +151,8 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
     _who_answers(own, problems)
     specs = {stage: _engine(stage, document, catalogue, problems) for stage in STAGES}
     stt, llm, tts = (specs[stage] for stage in STAGES)
+    if settings is not None and llm is not None:
+        _tools_exist(settings, llm, document, problems)
     if settings is None or stt is None or llm is None or tts is None or len(problems) > before:
         return None
     return DidConfig(
@@ -185,6 +189,18 @@ def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: li
     options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
     made = validate(catalogue.options_class(stage, name), options, problems)
     return None if made is None else EngineSpec(stage, name, made)
+
+
+def _tools_exist(settings: DidSettings, llm: EngineSpec, document: Document, problems: list[str]) -> None:
+    """An engine that says by itself which tools it calls (rules) calls those that its DID has."""
+    called: tuple[str, ...] = getattr(llm.options, "called_tools", tuple)()
+    offered = [spec.name for spec in Toolbox(settings.tools, Policy(settings.destinations, settings.transfer)).specs]
+    for name in called:
+        if name not in offered:
+            hint = "; transfer needs destinations" if name == "transfer" else ""
+            near = suggestion(name, {each: each for each in offered})
+            sentence = f"a rule calls the tool {describe(name)}, which this DID does not offer{hint or near}"
+            problems.append(problem(document.place(("llm", "rules")), ("llm", "rules"), sentence))
 
 
 def _no_two_alike(dids: list[DidConfig], problems: list[str]) -> None:

@@ -15,8 +15,9 @@
         SetLanguageRequest(language)       SwitchLanguage(language), result DONE
         HttpRequest(call, say)             speak ``say`` if there is one, RunTool(turn, call); ToolReturned follows
 
-The history then gets Message("assistant", text, tool_calls=(call,)) and Message("tool", result, tool_call_id=call.id),
-and the model is asked again in the same turn, at most ``tools.max_per_turn`` times.
+The history then gets Message("assistant", text, tool_calls=(call,)) and
+Message("tool", tool_message(result, failed), tool_call_id=call.id), and the model is asked again in the same turn, at
+most ``tools.max_per_turn`` times. It may answer nothing at all, which is no failure after a tool.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from esl_agent.wire.esl_commands import safe_text
 
 #: What a model reads when a tool did what it was told.
 DONE = "done"
+#: How the message of a tool that failed begins.
+FAILED = "failed: "
 #: Channel variables that a model may set begin so: none of FreeSWITCH's own does.
 VARIABLE_PREFIX = "agent_"
 MAX_SEND_DIGITS = 32
@@ -211,6 +214,11 @@ class Toolbox:
         except _Wrong as wrong:
             return ToolError(str(wrong))
         return HttpRequest(ToolCall(call.id, call.name, arguments), tool.say_meanwhile)
+
+
+def tool_message(result: str, failed: bool = False) -> str:
+    """What a tool answered, as it stands in the history."""
+    return f"{FAILED}{result}" if failed else result or DONE
 
 
 def transfer_result(name: str, reason: str = "") -> str:

@@ -5,14 +5,16 @@ It is stateless: which rule answered what, and how often, is found by going thro
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from esl_agent.dialogue.actions import Message, ToolSpec
-from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart
+from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
+from esl_agent.dialogue.tools import FAILED
+from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart, ToolCallPart
 from esl_agent.setting import STRICT, setting
 
 #: Characters of what was heard that are compared and repeated; nobody says more to a rule.
@@ -20,6 +22,15 @@ MAX_HEARD = 1000
 #: How well ``*`` patterns count: below the same words without a star, and a lone ``*`` below everything else.
 _STAR_SCORE, _LONE_STAR_SCORE = 0.95, 0.01
 _OTHERWISE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class AfterTool:
+    """What is said to what a tool answered. `{result}` is its answer, `{result.name}` a field of one in JSON."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    ok: str = setting("", "When it did what it was told. Empty: nothing.")
+    failed: str = setting("I am sorry, that did not work.", "When it could not.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,11 @@ class Rule:
     )
     hang_up: bool = setting(False, "Whether the call ends after the answer was heard.")
     name: str = setting("", "What `after` of other rules calls this one.")
+    tool: str = setting("", "A tool to call after the words, such as transfer. Its DID must have it.")
+    arguments: dict[str, Any] = setting(
+        dict, "What the tool is told: `{to: reception}`. Text may hold `{heard}` and `{1}`, as the answer may."
+    )
+    after_tool: AfterTool = setting(AfterTool, "What is said when the tool has done it, or could not.")
     after: str = setting("", "The name of a rule: only when the answer before came from it. Such a rule goes first.")
 
 
@@ -54,11 +70,17 @@ class RulesOptions:
         for rule in self.rules:
             if rule.after and rule.after not in known:
                 raise ValueError(f"after: expected the name of a rule ({', '.join(sorted(known))}), got {rule.after!r}")
+            if (rule.arguments or rule.after_tool != AfterTool()) and not rule.tool:
+                raise ValueError("arguments and after_tool belong to a rule with a tool")
 
     def expected_phrases(self) -> tuple[str, ...]:
         """What callers are expected to say, each once and in order; a recogniser may lean towards it."""
         phrases = (re.sub(r"\s*\*\s*", " ", phrase).strip() for rule in self.rules for phrase in rule.when)
         return tuple(dict.fromkeys(phrase for phrase in phrases if phrase))
+
+    def called_tools(self) -> tuple[str, ...]:
+        """The tools that rules call, each once."""
+        return tuple(dict.fromkeys(rule.tool for rule in self.rules if rule.tool))
 
 
 class Rules:
@@ -68,7 +90,7 @@ class Rules:
         self._options = options
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
-        """The answer to the last message of the caller, a sentence at a time."""
+        """The answer to the last message of the caller, a sentence at a time, or to what a tool answered."""
         used: Counter[int] = Counter()
         before = _OTHERWISE
         heard = ""
@@ -80,14 +102,30 @@ class Rules:
                 before, _ = self._chosen(heard, before)
                 used[before] += 1
         number, captured = self._chosen(heard, before)
+        if messages and messages[-1].role == "tool":
+            yield from _sentences(self._after_tool(number, messages[-1].content))
+            return
         said = self._options.otherwise if number == _OTHERWISE else self._options.rules[number].say
         variants = (said,) if isinstance(said, str) else said
         if variants:
-            text = _filled(variants[used[number] % len(variants)], heard, captured)
-            for sentence in re.findall(r"\S.*?(?:[.!?;:]+(?:\s+|$)|$)", text, re.DOTALL):
-                yield TextPart(sentence)
-        if number != _OTHERWISE and self._options.rules[number].hang_up:
+            yield from _sentences(_filled(variants[used[number] % len(variants)], heard, captured))
+        if number == _OTHERWISE:
+            return
+        rule = self._options.rules[number]
+        if rule.tool and any(tool.name == rule.tool for tool in tools):
+            arguments = {name: _filled_argument(value, heard, captured) for name, value in rule.arguments.items()}
+            yield ToolCallPart(ToolCall(f"rule-{number}-{len(messages)}", rule.tool, arguments))
+        elif rule.tool:
+            yield from _sentences(rule.after_tool.failed)
+        elif rule.hang_up:
             yield HangUpPart()
+
+    def _after_tool(self, number: int, answered: str) -> str:
+        """What is said to what the tool of rule ``number`` answered."""
+        if number == _OTHERWISE:
+            return ""
+        after = self._options.rules[number].after_tool
+        return after.failed if answered.startswith(FAILED) else _with_result(after.ok, answered)
 
     def _chosen(self, heard: str, before: int) -> tuple[int, tuple[str, ...]]:
         """(number of the rule that answers, what its stars stand for)."""
@@ -142,6 +180,29 @@ def _common_in_order(first: list[str], second: list[str]) -> int:
         for at, other in enumerate(second, 1):
             previous, row[at] = row[at], previous + 1 if word == other else max(row[at], row[at - 1])
     return row[-1]
+
+
+def _sentences(text: str) -> Iterator[TextPart]:
+    for sentence in re.findall(r"\S.*?(?:[.!?;:]+(?:\s+|$)|$)", text, re.DOTALL):
+        yield TextPart(sentence)
+
+
+def _filled_argument(value: Any, heard: str, captured: tuple[str, ...]) -> Any:
+    return _filled(value, heard, captured) if isinstance(value, str) else value
+
+
+def _with_result(template: str, answered: str) -> str:
+    """``template`` with ``{result}`` and ``{result.name}`` replaced once."""
+    try:
+        found = json.loads(answered)
+    except (ValueError, RecursionError):
+        found = None
+    fields = found if isinstance(found, dict) else {}
+
+    def value(hit: re.Match[str]) -> str:
+        return str(fields.get(hit[1], "")) if hit[1] else answered
+
+    return re.sub(r"\{result(?:\.([A-Za-z0-9_]+))?\}", value, template)
 
 
 def _filled(template: str, heard: str, captured: tuple[str, ...]) -> str:
