@@ -10,6 +10,7 @@ import gevent
 from gevent.queue import Queue
 
 from esl_agent.audio.pcm import Sound
+from esl_agent.audio.silence import from_first_sound
 from esl_agent.dialogue.actions import Message
 from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, ToolCalled, Transcribed
 from esl_agent.errors import ProviderError, Stage
@@ -175,10 +176,10 @@ class Workers:
 
 
 def speak(engines: Engines, text: str) -> Sound:
-    """All of ``text`` as one piece of sound. Raises ProviderError; blocks cooperatively."""
+    """All of ``text`` as one piece of sound, from its first sound on. Raises ProviderError; blocks cooperatively."""
     tts = engines.tts
     pcm = bytearray()
-    for piece in tts.speak(text):
+    for piece in from_first_sound(tts.speak(text), tts.rate):
         pcm += piece
         if len(pcm) > MAX_CLIP_SECONDS * tts.rate * 2:
             raise ProviderError("tts", f"more than {MAX_CLIP_SECONDS:g} s of sound for {len(text)} characters")

@@ -173,6 +173,15 @@ def test_half_a_sample_at_the_end_of_a_voices_sound_is_cut():
     assert desk.idle()[0].audio.pcm == b"abcd"
 
 
+def test_the_silence_a_voice_begins_with_is_not_played():
+    voice = ToneTts(8000, sleep=gevent.sleep)
+    tone = b"".join(voice.speak("hello"))
+    desk = Desk(tts=Scripted(lambda: iter([bytes(3200), bytes(3200) + tone])))
+    desk.all("tts")
+    assert desk.idle()[0].audio.pcm[-len(tone) :] == tone
+    assert desk.posted[0].audio.seconds < voice.seconds("hello") + 0.02
+
+
 def test_a_voice_that_never_stops_is_stopped():
     desk = Desk(tts=Scripted(endless(bytes(16000))))
     desk.all("tts")
