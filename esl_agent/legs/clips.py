@@ -84,11 +84,12 @@ class ClipPlayer:
         self._mode = mode
         self._outstanding: dict[str, _Outstanding] = {}
         self._cleared: set[str] = set()
+        self._played = 0
         self._is_closed = False
 
     def play(self, clip: Clip) -> None:
         """Write the clip and queue its playback; exactly one Played will be posted for it."""
-        key = f"{clip.turn}-{clip.number}"
+        key = self._key_of(clip)
         name = f"{key}.wav"
         item = self._outstanding[key] = _Outstanding(clip, rest_of(clip), self._folder / name, key)
         try:
@@ -114,6 +115,11 @@ class ClipPlayer:
             timeout=timeout,
             on_done=lambda result: self._done(item, result),
         )
+
+    def _key_of(self, clip: Clip) -> str:
+        """A name of its own for every playing: a clip taken up again must not be taken for the one that was cut."""
+        self._played += 1
+        return f"{clip.turn}-{clip.number}" + (f"-{self._played}" if clip.start else "")
 
     def clear(self) -> None:
         """Silence now. What is not reported within a bounded wait was discarded by FreeSWITCH, unheard."""

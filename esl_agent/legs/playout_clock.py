@@ -1,8 +1,9 @@
 """The clock by which we play: one timer for every call whose frames we send ourselves.
 
-It runs on absolute time, so it does not drift. A call's moment in the 20 ms is the one at which it joined. A hub that was busy is caught up with,
-up to ``MAX_BEHIND``: FreeSWITCH gives late datagrams later RTP timestamps and early ones the next in order (measured:
-twenty at once are heard as 0.4 s), so a burst costs the caller no more delay than it is long.
+It runs on absolute time, so it does not drift. A call's moment in the 20 ms is the one at which it joined. A hub
+that was busy is caught up with, up to ``MAX_BEHIND``: FreeSWITCH gives late datagrams later RTP timestamps and early
+ones the next in order (measured: twenty at once are heard as 0.4 s), so a burst delays the caller by no more than its
+own length.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ class UnicastMedia:
         self._attempt = 0
         self._tries = 0  # since sound last came steadily
         self._running: set[str] = set()
+        self._is_held = False  # an application began since the last datagram
         self._last_frame = 0.0
         leg.watch(self._on_event)
 
@@ -149,6 +150,9 @@ class UnicastMedia:
             if self._state is not _State.ASKED:
                 return
             self._opened()
+        elif self._is_held:
+            self._is_held = False
+            self._voice.open()
         self._last_frame = self._clock()
         for frame in self._reframer.feed(self._pcm(data)):
             self._post(Audio(frame if self._resampler is None else self._resampler.feed(frame)))
@@ -160,6 +164,7 @@ class UnicastMedia:
 
     def _opened(self) -> None:
         self._state = _State.OPEN
+        self._is_held = False
         self._last_frame = self._clock()
         self._post(MediaStarted(self.rate))
         self._voice.open()
@@ -256,6 +261,7 @@ class UnicastMedia:
         elif name == "CHANNEL_EXECUTE":
             if event.headers.get("Application") not in PARKING:
                 self._running.add(event.headers.get("Application-UUID", ""))
+                self._hold()
         elif name == "CHANNEL_EXECUTE_COMPLETE":
             self._application_ended(event.headers)
         elif name == "CHANNEL_UNPARK":
@@ -270,6 +276,12 @@ class UnicastMedia:
         if self._state is _State.IDLE and rate.isascii() and rate.isdigit() and int(rate) >= 8000:
             self._line_rate = int(rate)
             self._codec = headers.get("Channel-Read-Codec-Name", "")
+
+    def _hold(self) -> None:
+        """An application begins: what we send now would be mixed into what it plays."""
+        if self._state is _State.OPEN:
+            self._is_held = True
+            self._voice.pause()
 
     def _application_ended(self, headers: Mapping[str, str]) -> None:
         uuid = headers.get("Application-UUID", "")

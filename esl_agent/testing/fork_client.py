@@ -7,6 +7,7 @@ load generator sends hundreds of thousands of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import gevent
@@ -19,6 +20,8 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
+
+from esl_agent.testing.line import LiveRate
 
 SUBPROTOCOL = Subprotocol("audio.drachtio.org")
 MASK = b"\x9b\x06\xa4\x05"
@@ -56,6 +59,20 @@ class PreparedAudio:
             raise ValueError("PreparedAudio needs at least one frame")
         self.frames = list(frames)
         self.wire = [binary_frame(frame) for frame in frames]
+
+
+class Fork:
+    """A fork as its call sees it: connecting, flowing or held."""
+
+    __slots__ = ("at", "client", "flowing", "pending", "rerate", "watcher")
+
+    def __init__(self) -> None:
+        self.rerate: LiveRate | None = None
+        self.client: ForkClient | None = None
+        self.flowing = True
+        self.pending: list[bytes] = []
+        self.at = 0
+        self.watcher: Any = None
 
 
 class ForkClient:

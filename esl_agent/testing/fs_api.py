@@ -8,6 +8,7 @@ from typing import Protocol
 from esl_agent.testing.fs_channel import Channel
 from esl_agent.testing.fs_fork import FAILED, Forks
 from esl_agent.testing.fs_playback import WAKE, Executor, Job
+from esl_agent.testing.fs_unicast import Unicast
 
 NO_CHANNEL = "-ERR No such channel!\n"
 #: uuid_broadcast takes this much longer than sendmsg.
@@ -20,6 +21,7 @@ class Host(Protocol):
     channel: Channel
     executor: Executor
     forks: Forks
+    unicast: Unicast
     is_up: bool
     now: float
 
@@ -115,7 +117,11 @@ class Api:
         return "+OK Message sent\n"
 
     def _transfer(self, target: str) -> str:
-        self._host.after(WAKE, lambda: self._host.transfer(target))
+        inline = target.removesuffix(" inline")
+        if inline != target and inline.endswith("park"):
+            self._host.after(WAKE, lambda: self._host.unicast.park_anew(inline))
+        else:
+            self._host.after(WAKE, lambda: self._host.transfer(target))
         return "+OK\n"
 
     def _recv_dtmf(self, digits: str) -> str:

@@ -13,13 +13,14 @@ from gevent import socket
 from gevent.event import Event
 
 from esl_agent.audio.pcm import frame_bytes
+from esl_agent.testing import fs_effects as effects
 from esl_agent.testing.caller import HangUp
-from esl_agent.testing.fork_client import ForkClient, ForkRefused, PreparedAudio, binary_frame
-from esl_agent.testing.fs_effects import Close, CloseFork, Effect, ForkFlow, ForkText, OpenFork, Write
+from esl_agent.testing.fork_client import Fork, ForkClient, ForkRefused, PreparedAudio, binary_frame
 from esl_agent.testing.fs_ending import Phase
 from esl_agent.testing.fs_files import Recording
 from esl_agent.testing.fs_machine import Machine
 from esl_agent.testing.line import LiveRate
+from esl_agent.testing.unicast_client import UnicastClient
 
 if TYPE_CHECKING:
     from esl_agent.testing.freeswitch import CallerAudio
@@ -29,20 +30,6 @@ _READ = 1
 
 class FreeSwitchCrashed(AssertionError):
     """The agent sent something that would have taken a real FreeSWITCH down."""
-
-
-class _Fork:
-    """A fork as the call sees it: connecting, flowing or held."""
-
-    __slots__ = ("at", "client", "flowing", "pending", "rerate", "watcher")
-
-    def __init__(self) -> None:
-        self.rerate: LiveRate | None = None
-        self.client: ForkClient | None = None
-        self.flowing = True
-        self.pending: list[bytes] = []
-        self.at = 0
-        self.watcher: Any = None
 
 
 class PretendCall:
@@ -73,13 +60,14 @@ class PretendCall:
         self._merge = max(1, merge_frames)
         self._size = frame_bytes(rate)
         self._said_before = bytes(self._size)
-        self._forks: dict[str, _Fork] = {}
+        self._forks: dict[str, Fork] = {}
+        self._unicast: UnicastClient | None = None
         self._sock: socket.socket | None = None
         self._reader: Any = None
         self._timer: Any = None
         self._timer_due: float | None = None
         self._unsent = bytearray()
-        self._closing: Close | None = None
+        self._closing: effects.Close | None = None
         self._over = Event()
         self._released = Event()
 
@@ -145,6 +133,7 @@ class PretendCall:
         for fork in list(self._forks.values()):
             self._drop_fork(fork)
         self._forks.clear()
+        self._close_unicast()
         self._shut(reset=False)
         self._stop_timer()
         self._over.set()
@@ -173,7 +162,7 @@ class PretendCall:
     def frame(self, now: float) -> None:
         """The 20 ms from ``now``."""
         if self._prepared is not None:
-            if self._forks:
+            if self._forks or self._unicast:
                 self._send_prepared(self._prepared)
             if not self._is_heard:
                 return
@@ -181,6 +170,8 @@ class PretendCall:
         if self.machine.is_up:
             playing = self.machine.playing
             heard = playing.take_frame(self._size) if playing else b""
+            if self._unicast is not None and not playing:
+                heard = self._unicast.take()
             self._converse(heard, now)
         if self._unsent:
             self._send(b"")
@@ -195,6 +186,7 @@ class PretendCall:
             # The last frame, not this one: 20 ms of sound can be sent when they are over.
             for fork in self._forks.values():
                 self._send_said(fork, self._said_before)
+            self._send_unicast(self._said_before)
             self._said_before = said
         if self.caller:
             for deed in self.caller.take_deeds():
@@ -220,15 +212,22 @@ class PretendCall:
                 self._send_merged(fork, fork.client)
             fork.at += 1
             self.frames_sent += 1
+        if self._unicast is not None:
+            self._send_unicast(prepared.frames[self._unicast.sent % len(prepared.frames)])
 
-    def _send_said(self, fork: _Fork, said: bytes) -> None:
+    def _send_unicast(self, said: bytes) -> None:
+        if self._unicast is not None and self.machine.unicast.flows:
+            self._unicast.send(said)
+            self.frames_sent += 1
+
+    def _send_said(self, fork: Fork, said: bytes) -> None:
         if fork.client is None or not fork.flowing:
             return
         fork.pending.append(fork.rerate.frame(said) if fork.rerate else said)
         self.frames_sent += 1
         self._send_merged(fork, fork.client)
 
-    def _send_merged(self, fork: _Fork, client: ForkClient) -> None:
+    def _send_merged(self, fork: Fork, client: ForkClient) -> None:
         if len(fork.pending) >= self._merge:
             client.send_audio(binary_frame(b"".join(fork.pending)))
             fork.pending.clear()
@@ -286,26 +285,43 @@ class PretendCall:
             self._timer.close()
             self._timer = None
 
-    def _act(self, effect: Effect) -> None:
-        if isinstance(effect, Write):
+    def _act(self, effect: effects.Effect) -> None:
+        if isinstance(effect, effects.Write):
             self._note_wire(">", effect.data)
             self._send(effect.data)
-        elif isinstance(effect, Close):
+        elif isinstance(effect, effects.Close):
             self._closing = effect
             self._send(b"")
-        elif isinstance(effect, OpenFork):
-            fork = self._forks[effect.bug] = _Fork()
+        elif isinstance(effect, effects.OpenFork):
+            fork = self._forks[effect.bug] = Fork()
             gevent.spawn(self._open_fork, effect, fork)
-        elif isinstance(effect, ForkFlow | ForkText):
+        elif isinstance(effect, effects.ForkFlow | effects.ForkText):
             held = self._forks.get(effect.bug)
-            if held and isinstance(effect, ForkFlow):
+            if held and isinstance(effect, effects.ForkFlow):
                 held.flowing = effect.flowing
-            elif held and held.client and isinstance(effect, ForkText):
+            elif held and held.client and isinstance(effect, effects.ForkText):
                 held.client.send_text(effect.text)
-        elif isinstance(effect, CloseFork):
+        elif isinstance(effect, effects.OpenUnicast):
+            self._open_unicast(effect)
+        elif isinstance(effect, effects.CloseUnicast):
+            self._close_unicast()
+        elif isinstance(effect, effects.CloseFork):
             ended = self._forks.pop(effect.bug, None)
             if ended:
                 self._drop_fork(ended, effect.text)
+
+    def _open_unicast(self, effect: effects.OpenUnicast) -> None:
+        rate = self.machine.channel.party.rate
+        try:
+            self._unicast = UnicastClient(effect.local, effect.remote, rate, effect.native)
+        except OSError as error:
+            reason = str(error)
+            self.do(lambda machine: machine.unicast_failed(reason, time.monotonic()))
+
+    def _close_unicast(self) -> None:
+        client, self._unicast = self._unicast, None
+        if client is not None:
+            client.close()
 
     def _send(self, data: bytes) -> None:
         sock = self._sock
@@ -334,7 +350,7 @@ class PretendCall:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
 
-    def _open_fork(self, effect: OpenFork, fork: _Fork) -> None:
+    def _open_fork(self, effect: effects.OpenFork, fork: Fork) -> None:
         try:
             if effect.mix != "mono":
                 raise ForkRefused(f"the pretend FreeSWITCH forks mono only, not {effect.mix}")
@@ -354,7 +370,7 @@ class PretendCall:
         fork.watcher.start(self._fork_readable, effect.bug, fork)
         self.do(lambda machine: machine.fork_connected(effect.bug, time.monotonic()))
 
-    def _fork_readable(self, bug: str, fork: _Fork) -> None:
+    def _fork_readable(self, bug: str, fork: Fork) -> None:
         client = fork.client
         if client is None:
             return
@@ -366,7 +382,7 @@ class PretendCall:
             self.machine.fork_closed(bug, now)
         self._carry_out()
 
-    def _drop_fork(self, fork: _Fork, text: str = "") -> None:
+    def _drop_fork(self, fork: Fork, text: str = "") -> None:
         client, fork.client = fork.client, None
         if fork.watcher is not None:
             fork.watcher.stop()

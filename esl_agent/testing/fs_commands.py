@@ -121,9 +121,11 @@ class Commands:
             return
         self._reply("+OK")
         call_command = headers.get("call-command", "")
-        if not self._host.is_up or call_command not in ("execute", "hangup"):
+        if not self._host.is_up or call_command not in ("execute", "hangup", "unicast"):
             return
-        if call_command == "hangup":
+        if call_command == "unicast":
+            job = Job("", "", "", unicast=headers)
+        elif call_command == "hangup":
             job = Job("", headers.get("hangup-cause", "NORMAL_CLEARING"), "")
         else:
             loops = headers.get("loops", "1")

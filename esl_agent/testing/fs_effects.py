@@ -54,4 +54,21 @@ class CloseFork:
     text: str = ""
 
 
-Effect = Write | Close | OpenFork | ForkFlow | ForkText | CloseFork
+@dataclass(frozen=True, slots=True)
+class OpenUnicast:
+    """Bind UDP at ``local``, send what the caller says to ``remote`` every 20 ms, play what arrives.
+
+    ``native``: G.711 both ways. A port that cannot be bound: ``unicast.failed``.
+    """
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    native: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUnicast:
+    """Close that socket; nothing is said."""
+
+
+Effect = Write | Close | OpenFork | ForkFlow | ForkText | CloseFork | OpenUnicast | CloseUnicast

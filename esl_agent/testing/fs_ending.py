@@ -16,6 +16,7 @@ from esl_agent.testing.fs_fork import Forks
 from esl_agent.testing.fs_playback import WAKE, Executor
 from esl_agent.testing.fs_socket import EventSocket
 from esl_agent.testing.fs_subscriptions import Subscriptions
+from esl_agent.testing.fs_unicast import Unicast
 from esl_agent.testing.fs_wire import Headers
 
 #: Seconds FreeSWITCH waits for ``connect``.
@@ -51,6 +52,7 @@ class Host(Protocol):
     channel: Channel
     executor: Executor
     forks: Forks
+    unicast: Unicast
     socket: EventSocket
     subscriptions: Subscriptions
 
@@ -175,6 +177,7 @@ class Ending:
         channel.state = "CS_HANGUP"
         host.emit("CHANNEL_STATE", [])
         host.forks.end_all()
+        host.unicast.end()
         channel.state = "CS_REPORTING"
         host.emit("CHANNEL_STATE", [])
         channel.report(host.now)

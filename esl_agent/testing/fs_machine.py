@@ -33,6 +33,7 @@ from esl_agent.testing.fs_playback import WAKE, Executor, Job, Playing
 from esl_agent.testing.fs_socket import EventSocket
 from esl_agent.testing.fs_sounds import Load
 from esl_agent.testing.fs_subscriptions import Subscriptions
+from esl_agent.testing.fs_unicast import Unicast
 from esl_agent.testing.fs_wire import Headers
 
 
@@ -83,6 +84,7 @@ class Machine:
         self.subscriptions = Subscriptions()
         self.executor = Executor(self, load)
         self.forks = Forks(self)
+        self.unicast = Unicast(self)
         self.bridges = Bridges(self, self.options.callees)
         self._commands = Commands(self, Api(self, self.options.apis), self.options.full)
         self.ending = Ending(
@@ -272,11 +274,25 @@ class Machine:
 
     def transfer(self, target: str) -> None:
         self.note("transferred", target)
-        self.executor.abandon("PLAYBACK ERROR")
-        self.ending.leave_socket()
+        self.leave_park()
+        self.unicast.end()
         self.channel.state = "CS_ROUTING"
         self.phase = Phase.TRANSFERRED
         self.emit("CHANNEL_STATE", [])
+
+    def start_unicast(self, headers: Mapping[str, str]) -> None:
+        self.unicast.activate(headers)
+
+    def completed(self, application: str) -> None:
+        self.unicast.completed(application)
+
+    def leave_park(self) -> None:
+        self.executor.abandon("PLAYBACK ERROR")
+        self.ending.leave_socket()
+
+    def unicast_failed(self, reason: str, now: float) -> None:
+        self.tick(now)
+        self.unicast.failed(reason)
 
     def kill(self, cause: str) -> None:
         self.ending.kill(cause)

@@ -13,7 +13,7 @@ Laws (each measured on FreeSWITCH 1.11.3-dev; a test has the same name):
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,17 +40,21 @@ class Host(Protocol):
     def pre_answer(self) -> None: ...
     def run(self, job: Job) -> None: ...
     def hang_up_by_message(self, cause: str) -> None: ...
+    def start_unicast(self, headers: Mapping[str, str]) -> None: ...
+    def completed(self, application: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One ``sendmsg``. ``app`` is empty for ``call-command: hangup``, whose cause is ``arg``."""
+    """One ``sendmsg``. ``app`` is empty for ``call-command: hangup``, whose cause is ``arg``, and for ``unicast``."""
 
     app: str
     arg: str
     uuid: str
     locked: bool = False
     loops: int = 1
+    unicast: Mapping[str, str] | None = None
+    """The headers of ``call-command: unicast``."""
 
 
 @dataclass(slots=True, eq=False)
@@ -151,6 +155,9 @@ class Executor:
 
     def _execute(self, job: Job) -> None:
         host = self._host
+        if job.unicast is not None:
+            host.start_unicast(job.unicast)
+            return
         if not job.app:
             host.hang_up_by_message(job.arg)
             return
@@ -251,6 +258,7 @@ class Executor:
 
     def _complete(self, job: Job, response: str) -> None:
         self.last_response = response
+        self._host.completed(job.app)
         self._host.channel.set(current_application_response=response)
         tail = self._tail(job)
         uuid = tail.pop()

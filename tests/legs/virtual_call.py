@@ -44,10 +44,14 @@ class VirtualCall:
     """Both the call and its link. ``until`` lets time pass; nothing else does."""
 
     def __init__(
-        self, rate: int = 8000, options: Options | None = None, variables: dict[str, str] | None = None
+        self,
+        rate: int = 8000,
+        options: Options | None = None,
+        variables: dict[str, str] | None = None,
+        is_heard: bool = False,
     ) -> None:
         party = Party(UUID, "5000", "4915550001", "4915550001", rate, variables or {})
-        self.machine = Machine(party, SoundFiles(rate, False).load, options=options)
+        self.machine = Machine(party, SoundFiles(rate, is_heard).load, options=options)
         self.link = self
         self.deadlines = Deadlines()
         self.uuid = UUID
