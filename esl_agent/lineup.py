@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gevent.pool import Pool
 
+from esl_agent.audio.silero import second_opinion
 from esl_agent.config import Config, DidConfig
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers import registry
@@ -47,6 +48,7 @@ def make_lineup(config: Config) -> Lineup:
             )
         try:
             engines[did.key] = make_engines(did)
+            second_opinion(did.cascade.barge_in.second_opinion)
         except ConfigError as error:
             problems.extend(f"{did.file}: {problem}" for problem in error.problems)
     if problems:

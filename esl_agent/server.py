@@ -17,6 +17,7 @@ import gevent
 from gevent.event import Event as Flag
 
 from esl_agent import config as configuration
+from esl_agent.audio.silero import second_opinion
 from esl_agent.call import Call
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.service import CacheSettings
@@ -218,7 +219,13 @@ class Server:
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
         stream = self._media.make(leg, did, mailbox.post)
         workers = Workers(engines, self.cache, did.media.rate, mailbox.post, leg.id)
-        dialogue = Cascade(did.cascade, time.monotonic(), streams=stream.streams, language=did.language)
+        dialogue = Cascade(
+            did.cascade,
+            time.monotonic(),
+            streams=stream.streams,
+            language=did.language,
+            second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
+        )
         return Call(leg, stream, dialogue, workers, mailbox, journal)
 
     def _refuse(self, session: Session, command: bytes) -> None:

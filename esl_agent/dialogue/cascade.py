@@ -28,7 +28,7 @@ from esl_agent.dialogue.actions import (
     RetryUtterance,
     SendAudio,
 )
-from esl_agent.dialogue.ear import Detector, Ear
+from esl_agent.dialogue.ear import Detector, Ear, SecondOpinion
 from esl_agent.dialogue.endpointing import Change
 from esl_agent.dialogue.interruption import Interruption
 from esl_agent.dialogue.phase import Phase
@@ -50,8 +50,10 @@ class Cascade(Interruption):
         *,
         streams: bool = False,
         language: str = "en",
+        second_opinion: SecondOpinion | None = None,
     ) -> None:
-        super().__init__(settings, now, Ear(settings, make_detector), streams=streams, language=language)
+        ear = Ear(settings, make_detector, second_opinion)
+        super().__init__(settings, now, ear, streams=streams, language=language)
         self._call_ends = now + self._limits.answer
         self._silences = 0
         self.next_deadline: float | None = self._call_ends

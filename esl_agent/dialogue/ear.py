@@ -26,15 +26,27 @@ class Detector(Protocol):
     def is_voiced(self, frame: bytes) -> bool: ...
 
 
-class Ear:
-    """Deaf until ``open``; then feed it every frame."""
+class SecondOpinion(Protocol):
+    """Asked seldom, so it may take a millisecond: whether the end of ``pcm`` is speech."""
 
-    def __init__(self, settings: CascadeSettings, make_detector: Callable[[VadSettings, int], Detector]) -> None:
+    def __call__(self, pcm: bytes, rate: int) -> bool: ...
+
+
+class Ear:
+    """Deaf until ``open``; then feed it every frame. ``second_opinion`` has a say in speech over the agent."""
+
+    def __init__(
+        self,
+        settings: CascadeSettings,
+        make_detector: Callable[[VadSettings, int], Detector],
+        second_opinion: SecondOpinion | None = None,
+    ) -> None:
         self._vad_settings = settings.vad
         self._endpointing = settings.endpointing
         self._make_detector = make_detector
         self._detector: Detector | None = None
         self._endpointer = Endpointer(settings.endpointing, settings.barge_in, self._doubt)
+        self._second_opinion = second_opinion
         self._echo = Echo()
         self._rate = 0
         self._last_frame = 0.0
@@ -117,4 +129,7 @@ class Ear:
         if now < self._echo.audible_until:
             echo = self._echo.explains(frames, self._rate, self._frame_ended)
             doubted = [each or ours for each, ours in zip(doubted, echo, strict=True)]
+            if self._second_opinion is not None and any(v and not d for v, d in zip(voiced, doubted, strict=True)):
+                is_speech = self._second_opinion(self._endpointer.memory(), self._rate)
+                doubted = doubted if is_speech else [True] * len(frames)
         return doubted

