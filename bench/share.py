@@ -48,6 +48,22 @@ def shares(
     return found
 
 
+#: What happens after the answer, in the order expected.
+GREETING = ("playback command", "FreeSWITCH plays", "the caller's sound arrives")
+
+
+def greetings(calls: Sequence[Seen]) -> dict[str, list[float]]:
+    """Seconds from FreeSWITCH's answer to each of GREETING, for every call."""
+    found: dict[str, list[float]] = {name: [] for name in GREETING}
+    for call in calls:
+        if call.answered is None:
+            continue
+        steps = (call.playbacks[:1], [began for began, _ in call.heard[:1]], [call.media] if call.media else [])
+        for name, times in zip(GREETING, steps, strict=True):
+            found[name] += [when - call.answered for when in times]
+    return found
+
+
 def spreads(found: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
     return {name: spread for name, samples in found.items() if (spread := Spread.of(samples)) is not None}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis import Seen, Spread, barge_ins, lateness, own_share, spoilt_by
-from bench.share import LATE, shares
+from bench.share import GREETING, LATE, greetings, shares
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,6 +87,12 @@ def test_a_turns_own_share_begins_when_the_deciding_frame_is_sent_and_its_parts_
         "to FreeSWITCH": 0.004, LATE: 0.004, "own": 10.567 - 10.2 - 0.35,
     }  # fmt: skip
     assert {name: samples[0] for name, samples in found.items()} == pytest.approx(expected)
+
+
+def test_the_greeting_counts_from_the_answer():
+    greeted = call(answered=0.2, media=0.23, playbacks=[0.202, 3.0], heard=[(0.224, 2.0)])
+    found = greetings([greeted, call(answered=None), call(media=None)])
+    assert [found[name] for name in GREETING] == [pytest.approx([0.002]), pytest.approx([0.024]), pytest.approx([0.03])]
 
 
 def test_a_turn_that_the_caller_talked_into_has_no_share():
