@@ -1,7 +1,9 @@
 """Is this frame voiced? webrtcvad, a level that adapts to the line's noise, and the peak of an onset.
 
 Lines differ by 20 dB, so no fixed threshold can be right for two of them; and webrtcvad alone takes babble and
-hum for speech. Each frame must convince both: webrtcvad (shape) and the level gate (nearer than the noise).
+hum for speech. Each frame must convince both: webrtcvad (shape) and the level gate (nearer than the noise). How much
+nearer depends on how much the noise varies: white noise hardly does, so that 3 dB are enough and soft syllables are
+heard; babble does, and a fixed distance would either let it through or miss the caller.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ class VadSettings:
     """Which frames count as voiced."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    aggressiveness: int = setting(3, "webrtcvad mode: 0 lets most through, 3 least.", ge=0, le=3)
+    aggressiveness: int = setting(2, "webrtcvad mode: 0 lets most through, 3 least.", ge=0, le=3)
     min_volume: int = setting(
         500,
         "RMS level (0-32768) a frame needs to be voiced on a line whose noise is not known yet. The threshold in use "
-        "follows the line's noise from there, between an eighth and four times this value.",
+        "follows the line's noise from there, between an eighth and sixteen times this value.",
         ge=0,
         le=20000,
     )
@@ -34,22 +36,25 @@ class VadSettings:
 class VoiceDetector:
     """Decides frame by frame. Feed it every 20 ms frame of one call, at 8 or 16 kHz, in order."""
 
-    #: A voiced frame is this much louder than the noise (9.5 dB).
-    OVER_NOISE = 3.0
+    #: A voiced frame is this much louder than the noise, and than the loudest of it (3 dB).
+    OVER_NOISE = 1.4
+    #: So many frames teach the noise quickly, whatever they are: nobody speaks in the first moment of a call.
+    FIRST = 15
     #: The level gate opens for a frame whose peak is this many times the threshold: plosives and onsets are
     #: short, so their RMS over 20 ms understates them.
     ONSET_PEAK = 4.0
 
-    __slots__ = ("_adapt", "_ceiling", "_floor", "_rate", "_vad", "level", "noise", "threshold")
+    __slots__ = ("_adapt", "_ceiling", "_first", "_floor", "_rate", "_vad", "level", "loudest", "noise", "threshold")
 
     def __init__(self, settings: VadSettings, rate: int) -> None:
         self._vad = webrtcvad.Vad(settings.aggressiveness)
         self._rate = rate
         self._adapt = settings.adapt
         self._floor = settings.min_volume / 8
-        self._ceiling = settings.min_volume * 4
+        self._ceiling = settings.min_volume * 16
+        self._first = self.FIRST if settings.adapt else 0
         self.threshold = float(settings.min_volume)
-        self.noise = self.threshold / self.OVER_NOISE
+        self.noise = self.loudest = self.threshold / 3
         self.level = 0
 
     def is_voiced(self, frame: bytes) -> bool:
@@ -59,12 +64,31 @@ class VoiceDetector:
             level * 2 >= self.threshold and peak(frame) >= self.threshold * self.ONSET_PEAK
         )
         voiced = loud and self._vad.is_speech(frame, self._rate)
-        if self._adapt and not voiced:
+        if self._first:
+            self._learn_quickly(level)
+        elif self._adapt and not voiced:
             self._learn(level)
         return voiced
 
     def _learn(self, level: int) -> None:
-        """Noise falls quickly (half in 0.1 s) and rises slowly (half in about 1 s): a pause shows the true floor."""
-        share = 0.13 if level < self.noise else 0.014
-        self.noise += (level - self.noise) * share
-        self.threshold = min(max(self.noise * self.OVER_NOISE, self._floor), self._ceiling)
+        """``noise`` falls quickly (half in 0.1 s) and rises slowly (half in about 1 s): a pause shows the true floor.
+        ``loudest`` does the opposite: it follows what the noise rises to from time to time."""
+        noise = self.noise
+        self.noise = noise = noise + (level - noise) * (0.13 if level < noise else 0.014)
+        loudest = self.loudest
+        if level > loudest:
+            self.loudest = loudest = loudest + (min(level, loudest * 4 + 1) - loudest) * 0.1
+        else:
+            self.loudest = loudest = loudest + (level - loudest) * 0.01
+        threshold = (loudest if loudest > noise else noise) * self.OVER_NOISE
+        self.threshold = min(max(threshold, self._floor), self._ceiling)
+
+    def _learn_quickly(self, level: int) -> None:
+        """``noise`` is the least of the first frames, ``loudest`` their mean within 8 dB of it: should somebody speak
+        already, he hardly does so without a dip."""
+        heard = self.FIRST - self._first
+        self._first -= 1
+        self.noise = min(self.noise, level) if heard else float(level)
+        mean = self.loudest + (level - self.loudest) / (heard + 1)
+        self.loudest = min(mean, self.noise * 2.5)
+        self.threshold = min(max(self.loudest * self.OVER_NOISE, self._floor), self._ceiling)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,11 +49,45 @@ def test_silence_and_the_noise_of_a_line_are_not_voice(rate):
     assert not any(detector.is_voiced(frame) for frame in [bytes(frame_bytes(rate)), hiss] * 20)
 
 
+def vowel(rate, seconds, loudness=1.0):
+    """A voice of 140 Hz, as PCM."""
+    pitches = [(140 * n, loudness * 6000 / n) for n in range(1, 12)]
+    samples = [sum(a * math.sin(2 * math.pi * f * i / rate) for f, a in pitches) for i in range(round(rate * seconds))]
+    return np.clip(samples, -32768, 32767).astype("<i2").tobytes()
+
+
+def white(rate, seconds, level):
+    """White noise of RMS ``level``, as PCM."""
+    samples = np.random.default_rng(1).normal(0, level, round(rate * seconds))
+    return np.clip(samples, -32768, 32767).astype("<i2").tobytes()
+
+
+def voiced(detector, rate, pcm):
+    return [detector.is_voiced(frame) for frame in Reframer(rate).feed(pcm)]
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_a_loud_vowel_is_voice(rate):
     detector = VoiceDetector(VadSettings(), rate)
-    pitches = [(140 * n, 6000 / n) for n in range(1, 12)]
-    samples = [sum(a * math.sin(2 * math.pi * f * i / rate) for f, a in pitches) for i in range(rate)]
-    pcm = struct.pack(f"<{rate}h", *[max(-32768, min(32767, round(sample))) for sample in samples])
-    frames = Reframer(rate).feed(pcm)
-    assert sum(detector.is_voiced(frame) for frame in frames) > len(frames) / 2
+    assert not any(voiced(detector, rate, white(rate, 0.4, 10)))
+    assert np.mean(voiced(detector, rate, vowel(rate, 1.0))) > 0.5
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_caller_who_speaks_from_the_first_frame_is_heard_after_his_first_dip(rate):
+    detector = VoiceDetector(VadSettings(), rate)
+    voiced(detector, rate, vowel(rate, 0.1) + white(rate, 0.06, 20))
+    assert np.mean(voiced(detector, rate, vowel(rate, 1.0))[8:]) > 0.5
+
+
+@pytest.mark.parametrize("level", [100, 1000, 3000])
+def test_however_loud_the_line_hisses_from_the_start_it_is_not_voice(level):
+    detector = VoiceDetector(VadSettings(), 8000)
+    assert sum(voiced(detector, 8000, white(8000, 20, level))) < 10
+
+
+def test_a_voice_of_three_times_the_noise_is_heard():
+    detector = VoiceDetector(VadSettings(), 8000)
+    voiced(detector, 8000, white(8000, 2, 700))
+    both = np.frombuffer(vowel(8000, 1.0, 0.6), "<i2") // 2 + np.frombuffer(white(8000, 1.0, 700), "<i2")
+    assert np.mean(voiced(detector, 8000, both.astype("<i2").tobytes())) > 0.7
