@@ -37,8 +37,6 @@ PREMIUM = (
 
 _NUMBER = re.compile(r"\+?[0-9]+")
 _SEPARATORS = re.compile(r"[ ()./-]+")
-#: A dial string of the operator: one line, nothing FreeSWITCH would expand.
-_DIAL = r"^[^\r\n\x00$\\]*$"
 _WORD = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
@@ -53,7 +51,6 @@ class DestinationSettings:
     dial: str = setting(
         "",
         "What a warm transfer calls: a FreeSWITCH dial string such as user/1000 or sofia/gateway/pstn/+4930123456.",
-        pattern=_DIAL,
     )
     mode: Literal["blind", "warm"] = setting(
         "blind",
@@ -70,6 +67,7 @@ class DestinationSettings:
     description: str = setting("", "What the model is told about it: who it is, when to use it.")
 
     def __post_init__(self) -> None:
+        _check_dial(self.dial)
         if self.mode == "blind" and not self.number:
             raise ValueError("a blind transfer needs number, the extension to send the call to")
         if self.mode == "warm" and not self.dial:
@@ -89,9 +87,7 @@ class TransferSettings:
     deny: tuple[str, ...] = setting((), "How numbers begin that are refused though allowed. The longer match wins.")
     mode: Literal["blind", "warm"] = setting("blind", "How calls are handed over to such a number.")
     context: str = setting("default", "The dialplan context of blind transfers.", pattern=_WORD)
-    dial: str = setting(
-        "", "What a warm transfer to such a number calls; `{number}` is the number, digits only.", pattern=_DIAL
-    )
+    dial: str = setting("", "What a warm transfer to such a number calls; `{number}` is the number, digits only.")
     ringback: str = setting(
         "%(2000,4000,440,480)",
         "What the caller hears while a warm transfer rings: a tone, or a stream such as local_stream://moh.",
@@ -111,6 +107,7 @@ class TransferSettings:
     )
 
     def __post_init__(self) -> None:
+        _check_dial(self.dial)
         for prefix in (*self.allow, *self.deny, *self.costs):
             if not re.fullmatch(r"\+?[0-9]{1,15}", prefix):
                 raise ValueError(f"expected how a number begins, such as '+4930' or '10', got {prefix!r}")
@@ -137,6 +134,12 @@ class Refusal:
     """Not there, for ``reason``: a sentence for the model, without what it asked."""
 
     reason: str
+
+
+def _check_dial(dial: str) -> None:
+    """The operator's dial string is one line, with nothing that FreeSWITCH would expand."""
+    if found := re.search(r"[\r\n\x00$\\]", dial):
+        raise ValueError(f"dial: expected a dial string without {found[0]!r}, which FreeSWITCH does not take there")
 
 
 def check_names(named: Mapping[str, DestinationSettings]) -> None:

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_agent.dialogue.actions import Message
-from esl_agent.providers.base import EngineContext, HangUpPart, TextPart
-from esl_agent.providers.rules import Rule, Rules, RulesOptions, match, normalised
+from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
+from esl_agent.dialogue.tools import tool_message
+from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart, ToolCallPart
+from esl_agent.providers.rules import AfterTool, Rule, Rules, RulesOptions, match, normalised
 from tests.providers.contract import LanguageModelContract
 
 OPTIONS = RulesOptions(
@@ -98,3 +99,98 @@ def test_a_phrase_said_word_for_word_matches_best_of_all(words: list[str]) -> No
     assert match(" ".join(words), words, 0.5)[0] == 1.0
     assert match(" ".join([*words, "else"]), words, 0.5)[0] < 1.0
     assert normalised(" ".join(words).upper()) == words
+
+
+PERSON = RulesOptions(
+    rules=(
+        Rule(
+            when=("speak to a person", "put me through to *"),
+            say="Of course, one moment.",
+            tool="transfer",
+            arguments={"to": "reception", "summary": "{heard}", "urgent": True},
+            after_tool=AfterTool(failed="I am sorry, nobody answers there. Can I help?"),
+        ),
+        Rule(
+            when=("where is order *",),
+            say="Let me see.",
+            tool="order_status",
+            arguments={"number": "{1}"},
+            after_tool=AfterTool(ok="It is {result.status}. I mean {result}.", failed="I cannot find it."),
+        ),
+        Rule(when=("thank you",), say="You are welcome."),
+    ),
+)
+TOOLS = [ToolSpec("transfer", "x"), ToolSpec("order_status", "x")]
+
+
+def parts(*messages: Message, tools: list[ToolSpec] = TOOLS) -> list[ReplyPart]:
+    return list(Rules(PERSON, EngineContext()).reply(messages, tools))
+
+
+def after(said: str, result: str) -> list[ReplyPart]:
+    call = ToolCall("c", "any")
+    return parts(Message("user", said), Message("assistant", "x", (call,)), Message("tool", result, tool_call_id="c"))
+
+
+def test_a_rule_speaks_and_then_calls_its_tool() -> None:
+    said, called = parts(Message("user", "Speak to a person, please"))
+    assert said == TextPart("Of course, one moment.")
+    assert isinstance(called, ToolCallPart)
+    assert called.call.name == "transfer"
+    assert called.call.arguments == {"to": "reception", "summary": "Speak to a person, please", "urgent": True}
+
+
+def test_two_calls_of_a_tool_in_one_conversation_have_different_names() -> None:
+    first = parts(Message("user", "speak to a person"))[-1]
+    second = parts(
+        Message("user", "speak to a person"),
+        Message("assistant", "Of course."),
+        Message("user", "speak to a person"),
+    )[-1]
+    assert isinstance(first, ToolCallPart)
+    assert isinstance(second, ToolCallPart)
+    assert first.call.id != second.call.id
+
+
+def test_the_words_of_a_star_reach_the_tool() -> None:
+    called = parts(Message("user", "Where is order 4711?"))[-1]
+    assert isinstance(called, ToolCallPart)
+    assert called.call.arguments == {"number": "4711"}
+
+
+def test_a_tool_that_failed_is_apologised_for_and_not_called_again() -> None:
+    found = after("speak to a person", tool_message("reception was not reached: the line is busy", failed=True))
+    assert found == [TextPart("I am sorry, nobody answers there. "), TextPart("Can I help?")]
+
+
+def test_what_a_tool_found_out_is_told_field_by_field() -> None:
+    found = after("where is order 7", '{"status":"on its way {result}"}')
+    assert "".join(part.text for part in found if isinstance(part, TextPart)) == (
+        'It is on its way {result}. I mean {"status":"on its way {result}"}.'
+    )
+
+
+def test_after_a_tool_there_may_be_nothing_to_say() -> None:
+    assert after("speak to a person", "reception has the call") == []
+
+
+def test_a_tool_that_is_not_there_is_a_tool_that_failed() -> None:
+    found = parts(Message("user", "speak to a person"), tools=[])
+    assert [type(part) for part in found] == [TextPart, TextPart, TextPart]
+
+
+def test_after_a_tool_the_conversation_goes_on() -> None:
+    call = ToolCall("c", "transfer")
+    history = (
+        Message("user", "speak to a person"),
+        Message("assistant", "Of course, one moment.", (call,)),
+        Message("tool", "failed: no", tool_call_id="c"),
+        Message("assistant", "I am sorry."),
+        Message("user", "thank you"),
+    )
+    assert parts(*history) == [TextPart("You are welcome.")]
+
+
+def test_arguments_without_a_tool_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="with a tool"):
+        RulesOptions(rules=(Rule(when=("a",), say="b", arguments={"to": "x"}),))
