@@ -87,3 +87,11 @@ def test_a_pause_in_a_sentence_moves_the_words_behind_it():
     assert {round(each, 6) for each in moved} == {0.0, 1.0}
     assert moved[0] == 0.0
     assert moved[-1] == pytest.approx(1.0)
+
+
+def test_the_agents_own_echo_does_not_interrupt_it():
+    script = Script("echo", "over", "none", 0, echo=-20.0, delay=0.08, seconds=15.0)
+    _, tallies = run(script, ours_only=True)
+    tally = tallies[OURS]
+    assert (tally.lost, tally.paused) == (0, 0)
+    assert tally.heard > 14.0

@@ -109,6 +109,8 @@ class Cascade(Interruption):
             case ev.PlaybackBegan():
                 if turn := self._current(event.turn):
                     turn.mark("began", now)
+                    if (clip := turn.clip(event.clip)) is not None and clip.sound is not None:
+                        self._ear.playing(clip.sound, clip.start, now)
             case ev.ProviderFailed():
                 self._on_provider_failed(event, now, out)
             case ev.Answered():
@@ -161,6 +163,7 @@ class Cascade(Interruption):
         return change is not None
 
     def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
+        self._ear.silent(now)
         turn, clip, heard = event.turn, event.clip, event.heard
         if (current := self._current(turn)) and (counted := current.played(clip, heard, now)) is not None:
             self.transcript.heard(turn, clip, counted)
