@@ -25,6 +25,14 @@ from bench.results import write_section
 #: The recording and the journal must agree within this, in seconds.
 AGREED = 0.04
 HEADING = "The ear and the journal"
+#: What the columns are, below a table.
+COLUMNS = (
+    "answer: the caller's last voiced sample to the agent's first; journal: the last voiced frame to PLAYBACK_START.",
+    "interruption: the caller's first sample over the agent to the agent's last; journal: first voiced frame to the",
+    "report of the clip that was stopped. Where a difference comes from is seen with both clocks laid upon each other",
+    "by the turns' beginnings: the 10 to 30 ms from PLAYBACK_START to the first sound, which all turns share, show as a",
+    "negative number at the other end.",
+)
 
 
 def main() -> int:
@@ -68,7 +76,7 @@ def report(heard: Heard, record: dict[str, Any] | None) -> tuple[list[str], bool
     unknown = len(heard.answers) + len(heard.interruptions) - len(differences)
     if unknown > 0:
         lines.append(f"\n{unknown} answers and interruptions were heard of which the journal says nothing.")
-    lines += ["", *_verdict(differences)]
+    lines += ["", *_verdict(differences), "", *COLUMNS]
     return lines, bool(differences) and not missing and all(abs(each.by) <= AGREED for each in differences)
 
 
