@@ -30,8 +30,8 @@ COLUMNS = (
     "answer: the caller's last voiced sample to the agent's first; journal: the last voiced frame to PLAYBACK_START.",
     "interruption: the caller's first sample over the agent to the agent's last; journal: first voiced frame to the",
     "report of the clip that was stopped. Where a difference comes from is seen with both clocks laid upon each other",
-    "by the turns' beginnings: the 10 to 30 ms from PLAYBACK_START to the first sound, which all turns share, show as a",
-    "negative number at the other end.",
+    "by the turns' beginnings: the 10 to 30 ms from PLAYBACK_START to the first sound, which all turns share, show as",
+    "a negative number at the other end.",
 )
 
 

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from esl_agent.audio.pcm import Sound
 
-#: Part of every name: a file of another format is another file.
+#: Part of every name: a file of another format is another file. A change of what workers.speak does to a voice's sound
+#: needs another number.
 FORMAT = "esl_agent speech 1"
 #: What a killed process left half-written is removed after so many seconds.
 LEFTOVER_SECONDS = 3600.0
