@@ -21,7 +21,8 @@ _STATUS = {"USER_BUSY": "BUSY", "NO_ANSWER": "NOANSWER", "CALL_REJECTED": "DONTC
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """Who is called. ``declines``: answers, hears the briefing and hangs up (or rejects, when asked nothing)."""
+    """Who is called. ``declines``: answers, hears the briefing and presses another key (``group_confirm_key=exec``) or
+    hangs up; rejects the call when it is to be asked nothing."""
 
     does: Literal["accepts", "declines", "busy", "no_answer", "unreachable"] = "accepts"
     rings: float = 1.0
@@ -79,7 +80,8 @@ class Bridges:
         if "group_confirm_key" in variables:
             self._host.note("callee hears", variables.get("group_confirm_file", ""))
             if callee.does == "declines":
-                self._later(callee.decides, job, lambda: self._fails(job, "NORMAL_CLEARING"))
+                cause = "CALL_REJECTED" if variables["group_confirm_key"] == "exec" else "NORMAL_CLEARING"
+                self._later(callee.decides, job, lambda: self._fails(job, cause))
             else:
                 self._later(callee.decides, job, lambda: self._connects(job, callee))
         else:

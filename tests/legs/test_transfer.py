@@ -220,6 +220,28 @@ def test_a_variable_of_a_dial_string_cannot_become_another(value):
         commands.dial_string({"x": value}, "user/1000")
 
 
+def captured(name: str) -> list[esl.Event]:
+    path = Path(__file__).parent.parent / "corpus" / "esl" / name
+    return [frame for frame in esl.Parser().feed(path.read_bytes()) if isinstance(frame, esl.Event)]
+
+
+def test_a_real_callee_who_pressed_two_has_declined():
+    [ended] = captured("plain_bridge_declined.bin")
+    assert ended.headers["variable_originate_disposition"] == "CALL_REJECTED"
+    assert ended.headers["variable_esl_agent_transfer_answered"] == "true"
+    assert reason_of(ended) == "declined"
+    assert f"group_confirm_file={asked('/clips/briefing-1.wav')}," in ended.headers["Application-Data"]
+
+
+def test_a_real_callee_who_pressed_one_has_the_call(tmp_path):
+    stage = Stage(tmp_path, Callee("no_answer"))
+    stage.warm()
+    bridged, ended = captured("plain_bridge_accepted.bin")
+    stage.leg.handover.on_event(bridged)
+    stage.leg.handover.on_event(ended)
+    assert stage.posted == [Transferred("desk")]
+
+
 def test_what_a_cause_means_to_the_caller():
     def ended(disposition: str, answered: str = "false") -> esl.Event:
         headers = {"variable_originate_disposition": disposition, "variable_esl_agent_transfer_answered": answered}
