@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import random
 import socket
 import time
 from collections import defaultdict
@@ -38,6 +39,7 @@ AGENT = """
 freeswitch:
   {{listen: "127.0.0.1:{esl}", max_calls: {max_calls}, busy_cause: USER_BUSY, command_timeout: 0.5, drain: {drain}}}
 audio: {{listen: "127.0.0.1:{audio}", connect_timeout: 0.3, reconnects: 2}}
+unicast: {{ports: [{first}, {last}], freeswitch_ports: [{other_first}, {other_last}]}}
 clips: {{directory: "{clips}"}}
 records: {{directory: "{records}"}}
 log: {{private: true}}
@@ -57,6 +59,7 @@ endpointing: {{silence: 0.3}}
 silence: {{prompt_after: 2.0}}
 limits: {{answer: 1.0, media: 1.0, stt: 0.5, llm: 0.5, tts: 0.5, playback: 0.5, goodbye: 3.0, retries: 1, failures: 2}}
 llm: {{engine: rules, rules: [], otherwise: "x"}}
+media: {media}
 """
 
 
@@ -69,20 +72,25 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def write_did(directory: Path, did: str, greeting: str = GREETING) -> None:
+def write_did(directory: Path, did: str, greeting: str = GREETING, media: str = "auto") -> None:
     (directory / "dids").mkdir(exist_ok=True)
-    text = DID.format(did=did, greeting=greeting, apology=APOLOGY, failure=FAILURE, ended=ENDED)
+    text = DID.format(did=did, greeting=greeting, apology=APOLOGY, failure=FAILURE, ended=ENDED, media=media)
     (directory / "dids" / f"{did}.yaml").write_text(text)
 
 
-def write_conf(directory: Path, *, max_calls: int = 10, drain: float = 3.0, dids: Sequence[str] = DIDS) -> int:
+def write_conf(
+    directory: Path, *, max_calls: int = 10, drain: float = 3.0, dids: Sequence[str] = DIDS, media: str = "auto"
+) -> int:
     """A configuration below ``directory``; the event socket's port."""
     esl = free_port()
     values = {"clips": directory / "clips", "records": directory / "records"}
+    ports = iter(random.sample(range(10000, 30000, 40), 2))
+    first, other = next(ports), next(ports)
+    values |= {"first": first, "last": first + 39, "other_first": other, "other_last": other + 39}
     text = AGENT.format(esl=esl, audio=free_port(), max_calls=max_calls, drain=drain, **values)
     (directory / "agent.yaml").write_text(text)
     for did in dids:
-        write_did(directory, did)
+        write_did(directory, did, media=media)
     return esl
 
 
@@ -202,6 +210,7 @@ class Service:
                     call.hang_up()
             until(lambda: not self.server.calls and not self.server.listener.connection_count)
             until(lambda: not list(self.server._clips.iterdir()))
+            assert self.server._media.ports.taken == 0
             assert not self.server._audio._connections
             assert not self.server._audio._expected
             assert self.server.listener.failed_applications == 0
