@@ -178,8 +178,9 @@ class Measured:
     ``steps`` are times on the call's clock: ``speech_ended`` ``endpoint`` ``transcript`` (of the utterance it
     answers), ``asked`` ``first_text`` ``first_clause`` ``first_audio`` ``play`` ``began`` ``heard``, and for the last
     speech over the agent ``interrupted_onset`` (its first voice), ``interrupted`` (the agent yielded: the command
-    left) and ``confirmed`` or ``resumed``. A step that did not happen is missing. ``interrupted``: the turn was not
-    said to its end. ``false_interruptions``: how often it was suspended and went on.
+    left), ``silent`` (the leg reported what it had stopped) and ``confirmed`` or ``resumed``. A step that did not
+    happen is missing. ``interrupted``: the turn was not said to its end. ``false_interruptions``: how often it was
+    suspended and went on.
     """
 
     turn: int

@@ -189,6 +189,8 @@ class Turn:
         self.heard_any = self.heard_any or (heard > 0 and not clip.is_filler)
         self.steps["heard"] = now
         is_stopped, clip.stopped_at = clip.stopped_at is not None, None
+        if is_stopped and self.steps.get("silent", 0.0) < self.steps.get("interrupted", 0.0):
+            self.steps["silent"] = now
         if is_stopped and (clip.whole_at is None or clip.sound.seconds - heard >= REST):
             clip.start = max(clip.start, heard)
             clip.played_at = None

@@ -57,6 +57,17 @@ def test_a_cough_pauses_the_agent_who_then_goes_on_where_it_stopped():
     assert measured.steps["resumed"] > measured.steps["interrupted"] > measured.steps["interrupted_onset"]
 
 
+def test_when_the_agent_fell_silent_is_the_first_report_after_it_yielded():
+    it = speaking()
+    it.frames(VOICED, 0.2)
+    steps = it.dialogue._turn.steps
+    paused(it, 0.7)
+    silent = it.now
+    it.frames(QUIET, 0.1)
+    it.post(ev.Played(it.all(act.AskModel)[0].turn, 1, 0.0))
+    assert steps["interrupted"] < steps["silent"] == silent
+
+
 @pytest.mark.parametrize("words", ["Mm-hm.", "Okay, yeah."])
 def test_a_back_channel_neither_stops_the_agent_nor_enters_the_history(words):
     it = speaking()
