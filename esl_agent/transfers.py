@@ -17,19 +17,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from esl_agent.dialogue.destinations import Destination, Refusal, TransferSettings
+from esl_agent.setting import STRICT, setting
 
 HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Caps over all DIDs of the process. 0: none."""
+    """How many transfers there may be over all DIDs, beside the caps of each. 0: no limit."""
 
-    max_per_hour: int = 0
-    max_at_once: int = 0
-    max_cost_per_hour: float = 0.0
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    max_per_hour: int = setting(200, "Transfers within an hour.", ge=0)
+    max_at_once: int = setting(0, "Transfers that are under way or connected at one time.", ge=0)
+    max_cost_per_hour: float = setting(0.0, "What transfers may cost within an hour.", ge=0.0)
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from esl_agent.setting import STRICT, setting
+from esl_agent.transfers import Totals
 
 _ADDRESS = re.compile(r"^(?:\[(?P<six>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})$")
 
@@ -242,3 +243,4 @@ class ServiceSettings:
     event_socket: EventSocketSettings = setting(EventSocketSettings, "FreeSWITCH's own event socket, for the doctor.")
     log: LogSettings = setting(LogSettings, "What is written to standard error.")
     records: RecordSettings = setting(RecordSettings, "One JSON file for each finished call.")
+    transfers: Totals = setting(Totals, "How many transfers there may be, over all DIDs.")
