@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from esl_agent.config import Config
+from esl_agent.config.did import media_kind
 from esl_agent.errors import CommandRefused, LegError
 from esl_agent.inbound import EventSocket
 
@@ -24,8 +25,9 @@ NEEDED = {
     "mod_dptools": "answer and playback",
     "mod_dialplan_xml": "the dialplan in XML",
     "mod_sndfile": "the agent's clips, which are WAV files",
-    "mod_audio_fork": "the caller's sound",
 }
+#: What some kinds of media need.
+FORK = "mod_audio_fork"
 #: What a usual set-up has, and what is missing without it.
 WANTED = {
     "mod_sofia": "SIP calls",
@@ -89,18 +91,15 @@ def version(fs: EventSocket, config: Config) -> Findings:
 
 def modules(fs: EventSocket, config: Config) -> Findings:
     """The modules that calls need."""
-    there = {name: fs.api("module_exists", name) == "true" for name in (*NEEDED, *WANTED, "mod_audio_stream")}
+    there = {name: fs.api("module_exists", name) == "true" for name in (*NEEDED, FORK, *WANTED, "mod_audio_stream")}
     if loaded := [name for name in there if there[name]]:
         yield Finding(Mark.OK, "modules", ", ".join(loaded))
     for name in (name for name in NEEDED if not there[name]):
         cure = f"fs_cli -x 'load {name}', and a line in modules.conf.xml"
-        if name == "mod_audio_fork":
-            cure += "; it is not part of stock FreeSWITCH: see freeswitch/README.md"
-            if there["mod_audio_stream"]:
-                cure += ". mod_audio_stream, which is loaded, does not replace it"
         yield Finding(Mark.FAIL, "modules", f"{name} is not loaded: needed for {NEEDED[name]}", cure)
     for name in (name for name in WANTED if not there[name]):
         yield Finding(Mark.WARN, "modules", f"{name} is not loaded: no {WANTED[name]}", f"fs_cli -x 'load {name}'")
+    yield from _media(config, there[FORK], there["mod_audio_stream"])
     by_application = [did.name for did in config.dids if did.media.audio_fork == "execute"]
     if by_application and "audio_fork" not in {
         row.get("name") for row in _rows(fs.api("show", "application", "as", "json"))
@@ -111,6 +110,25 @@ def modules(fs: EventSocket, config: Config) -> Findings:
             f"no application audio_fork, which media.audio_fork: execute asks for ({', '.join(by_application)})",
             "media.audio_fork: api, unless your build of the module has that application",
         )
+
+
+def _media(config: Config, has_fork: bool, has_stream: bool) -> Findings:
+    """Which kind of media each DID gets with this FreeSWITCH."""
+    kinds: dict[str, list[str]] = {}
+    for did in config.dids:
+        kinds.setdefault(media_kind(did.media, has_fork), []).append(did.name)
+    for kind, names in kinds.items():
+        if kind == "audio_fork" and not has_fork:
+            cure = (
+                f"fs_cli -x 'load {FORK}', and a line in modules.conf.xml; it is not part of stock FreeSWITCH: see "
+                "freeswitch/README.md. media: unicast needs no module"
+            )
+            if has_stream:
+                cure += ". mod_audio_stream, which is loaded, does not replace it"
+            seen = f"{FORK} is not loaded: needed for the caller's sound ({', '.join(names)})"
+            yield Finding(Mark.FAIL, "modules", seen, cure)
+        else:
+            yield Finding(Mark.OK, "media", f"{kind} for {', '.join(names)}")
 
 
 def codecs(fs: EventSocket, config: Config) -> Findings:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from esl_agent.config import DidConfig
+from esl_agent.config.did import media_kind
 from esl_agent.config.service import ServiceSettings
 from esl_agent.errors import LegError
 from esl_agent.legs.audio_fork import ForkSettings
@@ -62,12 +63,8 @@ class MediaMaker:
         return self._fork(leg, did, post)
 
     def _kind(self, leg: FreeSwitchLeg, did: DidConfig) -> Literal["audio_fork", "unicast"]:
-        media = did.media
-        if media.kind != "auto":
-            return media.kind
-        if media.audio_fork == "external":
-            return "audio_fork"
-        return "audio_fork" if self._is_fork_loaded(leg) else "unicast"
+        with_fork, without = (media_kind(did.media, has_fork) for has_fork in (True, False))
+        return with_fork if with_fork == without or self._is_fork_loaded(leg) else without
 
     def _is_fork_loaded(self, leg: FreeSwitchLeg) -> bool:
         peer, now = leg.call.link.peer, self._clock()

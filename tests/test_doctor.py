@@ -270,7 +270,7 @@ def test_an_answer_that_makes_no_sense_is_never_taken_for_health(fs: Surrounding
 # Modules, codecs, SIP
 
 
-@pytest.mark.parametrize("name", ["mod_commands", "mod_dptools", "mod_dialplan_xml", "mod_sndfile", "mod_audio_fork"])
+@pytest.mark.parametrize("name", ["mod_commands", "mod_dptools", "mod_dialplan_xml", "mod_sndfile"])
 def test_a_module_that_calls_need_and_that_is_missing_is_a_problem(fs: Surroundings, name: str) -> None:
     fs.answers["module_exists"] = lambda asked: "false" if asked == name else "true"
     problems, report = fs.report()
@@ -279,7 +279,38 @@ def test_a_module_that_calls_need_and_that_is_missing_is_a_problem(fs: Surroundi
     assert f"fs_cli -x 'load {name}'" in report
 
 
+def with_media(fs: Surroundings, kind: str) -> None:
+    fs.config = dataclasses.replace(
+        fs.config,
+        dids=tuple(
+            dataclasses.replace(
+                did,
+                settings=dataclasses.replace(did.settings, media=dataclasses.replace(did.media, kind=kind)),
+            )
+            for did in fs.config.dids
+        ),
+    )
+
+
+def test_the_kind_of_media_that_calls_will_get_is_said(fs: Surroundings) -> None:
+    assert any("audio_fork for" in line for line in lines(fs.report()[1], "ok"))
+    fs.answers["module_exists"] = lambda asked: "false" if asked == "mod_audio_fork" else "true"
+    problems, report = fs.report()
+    assert problems == 0
+    assert any("unicast for" in line for line in lines(report, "ok"))
+
+
+def test_a_missing_audio_fork_is_a_problem_where_it_was_asked_for(fs: Surroundings) -> None:
+    with_media(fs, "audio_fork")
+    fs.answers["module_exists"] = lambda asked: "false" if asked == "mod_audio_fork" else "true"
+    problems, report = fs.report()
+    assert problems == 1
+    assert "mod_audio_fork is not loaded" in lines(report, "FAIL")[0]
+    assert "fs_cli -x 'load mod_audio_fork'" in report
+
+
 def test_audio_stream_in_place_of_audio_fork_is_told_apart(fs: Surroundings) -> None:
+    with_media(fs, "audio_fork")
     fs.answers["module_exists"] = lambda asked: "false" if asked == "mod_audio_fork" else "true"
     assert "mod_audio_stream, which is loaded, does not replace it" in fs.report()[1]
 

@@ -165,6 +165,13 @@ class DidConfig:
         return "default"
 
 
+def media_kind(media: MediaSettings, has_fork: bool) -> Literal["audio_fork", "unicast"]:
+    """What ``kind`` comes to with a FreeSWITCH that has mod_audio_fork loaded, or not."""
+    if media.kind != "auto":
+        return media.kind
+    return "audio_fork" if has_fork or media.audio_fork == "external" else "unicast"
+
+
 def spell_out_media(document: Document) -> None:
     """``media: unicast`` becomes ``media: {kind: unicast}``, in place, before documents are laid over each other."""
     if isinstance(kind := document.data.get("media"), str):
