@@ -2,7 +2,7 @@
 
 Facts behind it (FreeSWITCH 1.11, measured; ``switch_ivr_originate.c``):
 
-* ``uuid_transfer`` answers at once; ``socket`` ends a frame later (CHANNEL_EXECUTE_COMPLETE), and the event socket
+* ``uuid_transfer`` answers at once; the channel leaves our park a frame later (CHANNEL_UNPARK), and the event socket
   stays open until ``exit``, which then hurts nobody. The dialplan needs expansion, which we had switched off.
 * ``continue_on_fail=true`` keeps the caller when nobody takes the call; ``hangup_after_bridge=true`` ends the call
   after the conversation. Without ``ignore_early_media=true`` an announcement of the network counts as an answer.
@@ -32,6 +32,8 @@ from esl_agent.wire import esl
 from esl_agent.wire import esl_commands as commands
 
 log = logging.getLogger(__name__)
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9-]")
 
 #: After ``uuid_transfer`` said +OK, the channel leaves us within this (seen: 21 ms).
 LEAVES_SECONDS = 1.0
@@ -76,7 +78,7 @@ class Handover:
         """Somebody else has the caller."""
 
     def prepare(self, folder: Path, seen_as: str, ringback: str) -> None:
-        """Where briefings lie (``seen_as`` FreeSWITCH), and what the caller hears while it rings."""
+        """Where briefings may lie (``seen_as`` FreeSWITCH), and what the caller hears while it rings."""
         self._folder, self._seen_as, self._ringback = folder, seen_as, ringback
 
     def start(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
@@ -98,9 +100,7 @@ class Handover:
         """An event of this call's channel, in the reader."""
         if self._ringing and event.name == "CHANNEL_BRIDGE":
             self._handed_over(self._ringing)
-        elif (
-            self._leaving and event.name == "CHANNEL_EXECUTE_COMPLETE" and event.headers.get("Application") == "socket"
-        ):
+        elif self._leaving and event.name == "CHANNEL_UNPARK":
             self._left()
 
     def _blind(self, name: str, number: str) -> None:
@@ -134,7 +134,7 @@ class Handover:
         path: Path | None = None
         if briefing is not None and self._folder is not None:
             self._count += 1
-            path = self._folder / f"briefing-{self._count}.wav"
+            path = self._folder / f"briefing-{_NOT_A_NAME.sub('_', self._uuid)}-{self._count}.wav"
             heard = twice(briefing)
             write_clip(path, heard)
             variables |= {
