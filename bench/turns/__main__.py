@@ -13,12 +13,13 @@ from pathlib import Path
 
 from bench.load import machine
 from bench.turns.line import Call, Script, build
-from bench.turns.peers import RULES, SWEEP, Peer, has_silero
-from bench.turns.report import OURS, tables
+from bench.turns.peers import RULES, SWEEP, Peer, Rule, has_silero
+from bench.turns.report import ASKING, OURS, tables
 from bench.turns.scenarios import scripts
 from bench.turns.score import Tally, score
 from bench.turns.speech import directory
 from bench.turns.world import Dialogue, World
+from esl_agent.audio.silero import second_opinion
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.ear import Mode
 from esl_agent.dialogue.settings import CascadeSettings, LimitSettings, Phrases, SilenceSettings
@@ -27,12 +28,14 @@ RESULTS = Path(__file__).resolve().parent.parent / "RESULTS.md"
 MORE_THAN_ENOUGH = 36000.0
 
 
-def ours(call: Call) -> Dialogue:
-    """The dialogue as a DID without any settings has it, but never tired of a call."""
+def ours(call: Call, opinion: str = "none") -> Dialogue:
+    """The dialogue as a DID without any settings has it, but never tired of a call. ``opinion``: who is asked before
+    the agent yields."""
     phrases = Phrases(greeting=call.script.question)
     limits = LimitSettings(call=MORE_THAN_ENOUGH)
     silence = SilenceSettings(prompt_after=120.0)
-    cascade = Cascade(CascadeSettings(phrases=phrases, limits=limits, silence=silence), 0.0)
+    settings = CascadeSettings(phrases=phrases, limits=limits, silence=silence)
+    cascade = Cascade(settings, 0.0, second_opinion=second_opinion(opinion))
     if call.script.awaited:
         cascade._ear.listen_for(Mode(call.script.awaited))
     return cascade
@@ -41,11 +44,16 @@ def ours(call: Call) -> Dialogue:
 def contestants(script: Script, *, ours_only: bool) -> dict[str, Callable[[Call], Dialogue]]:
     """Who takes part in a call, by name."""
     found: dict[str, Callable[[Call], Dialogue]] = {OURS: ours}
-    if not ours_only:
-        rules = [rule for rule in RULES if has_silero() or not rule.detector.startswith("silero")]
-        for rule in [*rules, *(SWEEP if script.kind == "turns" else ())]:
-            found[rule.name] = lambda call, rule=rule: Peer(rule, call.script.rate)  # type: ignore[misc]
+    if has_silero() and script.kind == "over":
+        found[ASKING] = partial(ours, opinion="silero")
+    rules = [rule for rule in RULES if has_silero() or not rule.detector.startswith("silero")]
+    for rule in (*(rules if not ours_only else ()), *(SWEEP if script.kind == "turns" else ())):
+        found[rule.name] = partial(_peer, rule)
     return found
+
+
+def _peer(rule: Rule, call: Call) -> Dialogue:
+    return Peer(rule, call.script.rate)
 
 
 def run(script: Script, ours_only: bool = False) -> tuple[str, dict[str, Tally]]:
@@ -70,7 +78,7 @@ def report(wanted: list[Script], ours_only: bool = False, workers: int = 1) -> s
     """The section for bench/RESULTS.md."""
     began = time.monotonic()
     sums = measure(wanted, ours_only, workers)
-    rules = [name for name in [OURS, *(rule.name for rule in RULES)] if any(rule == name for _, rule in sums)]
+    rules = [name for name in [OURS, ASKING, *(rule.name for rule in RULES)] if any(rule == name for _, rule in sums)]
     head = [
         f"## Turn taking, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC", "", machine(), "",
         f"{len(wanted)} calls, {time.monotonic() - began:.0f} s.",
@@ -85,7 +93,7 @@ def report(wanted: list[Script], ours_only: bool = False, workers: int = 1) -> s
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.turns", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke test of seconds; its numbers mean nothing")
-    parser.add_argument("--ours", action="store_true", help="without the peers")
+    parser.add_argument("--ours", action="store_true", help="without the peers, but with fixed silences")
     parser.add_argument("--rows", default="", help="only rows that contain this")
     parser.add_argument("--speech", type=Path, help=f"recordings with a manifest.json; default {directory().name}/")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))

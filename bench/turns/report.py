@@ -10,6 +10,8 @@ from bench.turns.scenarios import MIXTURES
 from bench.turns.score import ECHO, Tally, quantile
 
 OURS = "esl_agent"
+#: The same, with ``barge_in.second_opinion: silero``.
+ASKING = "with silero"
 Tallies = Mapping[tuple[str, str], Tally]
 """(row, rule) -> its sums."""
 
