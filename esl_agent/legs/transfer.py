@@ -44,6 +44,8 @@ PAUSE_SECONDS = 2.0
 CONVERSATION_SECONDS = 86400.0
 #: All in all a warm transfer may take this long to be taken; how long it rings is said by the dial string.
 ORIGINATE_SECONDS = 600
+#: After that, FreeSWITCH may be so much late with the news.
+OVERDUE_SECONDS = 5.0
 #: Between the answer and the first word of the briefing: sound takes a moment to flow.
 LEAD_IN_SECONDS = 0.4
 #: Noted on the caller's channel when somebody answers a warm transfer.
@@ -68,10 +70,10 @@ class Handover:
         self._call = call
         self._uuid = uuid
         self._post = post
-        self._folder: Path | None = None
-        self._seen_as = ""
+        self._folder = Path()
+        self._seen_as = ""  # empty: nobody said where briefings may lie, so none are played
         self._ringback = ""
-        self._count = 0
+        self._count = 0  # warm transfers so far
         self._ringing = ""  # whom a warm transfer calls, until somebody took it
         self._leaving = ""  # where a blind transfer goes, until the channel has left
         self.is_over = False
@@ -126,46 +128,64 @@ class Handover:
             self._call.exit()
 
     def _warm(self, name: str, dial: str, briefing: Sound | None) -> None:
+        self._count += 1
+        count = self._count
         variables = {
             "ignore_early_media": "true",
             "originate_timeout": str(ORIGINATE_SECONDS),
             "api_on_answer": f"uuid_setvar {self._uuid} {ANSWERED} true",
         }
         path: Path | None = None
-        if briefing is not None and self._folder is not None:
-            self._count += 1
-            path = self._folder / f"briefing-{_NOT_A_NAME.sub('_', self._uuid)}-{self._count}.wav"
+        if briefing is not None and self._seen_as:
             heard = twice(briefing)
-            write_clip(path, heard)
+            path = self._folder / f"briefing-{_NOT_A_NAME.sub('_', self._uuid)}-{count}.wav"
             variables |= {
                 "group_confirm_key": "exec",
                 "group_confirm_file": asked(f"{self._seen_as}/{path.name}"),
                 "group_confirm_timeout": str(math.ceil(heard.seconds + DECIDES_SECONDS) + 2),
             }
-        argument = commands.dial_string(variables, dial)
+            argument = commands.dial_string(variables, dial)
+            write_clip(path, heard)
+        else:
+            argument = commands.dial_string(variables, dial)
         self._ringing = name
-        self._set(ANSWERED, "false")
-        self._set("continue_on_fail", "true")
-        self._set("hangup_after_bridge", "true")
-        if self._ringback:
-            self._set("ringback", self._ringback)
-            self._set("transfer_ringback", self._ringback)
+        for variable, value in self._callers_side().items():
+            self._set(variable, value)
         self._call.execute(
-            "bridge", argument, timeout=CONVERSATION_SECONDS, on_done=lambda result: self._bridge_ended(path, result)
+            "bridge",
+            argument,
+            timeout=CONVERSATION_SECONDS,
+            on_done=lambda ended: self._bridge_ended(count, path, ended),
         )
+        self._call.link.deadlines.after(ORIGINATE_SECONDS + OVERDUE_SECONDS, lambda: self._overdue(count))
 
-    def _bridge_ended(self, briefing: Path | None, result: esl.Event | LegError) -> None:
+    def _callers_side(self) -> dict[str, str]:
+        """Variables of the caller's channel."""
+        found = {ANSWERED: "false", "continue_on_fail": "true", "hangup_after_bridge": "true"}
+        if self._ringback:
+            found |= {"ringback": self._ringback, "transfer_ringback": self._ringback}
+        return found
+
+    def _overdue(self, count: int) -> None:
+        """FreeSWITCH never said how it ended."""
+        name = self._ringing
+        if name and count == self._count:
+            self._ringing = ""
+            self._post(TransferFailed(name, "no_answer"))
+
+    def _bridge_ended(self, count: int, briefing: Path | None, ended: esl.Event | LegError) -> None:
         """Nobody took the call, or the conversation is over (then the hang-up follows)."""
         if briefing is not None:
             briefing.unlink(missing_ok=True)
-        name, self._ringing = self._ringing, ""
-        if not name:
+        name = self._ringing
+        if not name or count != self._count:
             return
-        if isinstance(result, LegError):
+        self._ringing = ""
+        if isinstance(ended, LegError):
             if self._call.connected and not self._call.hangup_cause:
                 self._post(TransferFailed(name, "refused"))
-        elif not result.headers.get("Hangup-Cause"):
-            self._post(TransferFailed(name, reason_of(result)))
+        elif not ended.headers.get("Hangup-Cause"):
+            self._post(TransferFailed(name, reason_of(ended)))
 
     def _handed_over(self, name: str) -> None:
         self._ringing = self._leaving = ""

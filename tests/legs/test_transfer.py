@@ -161,6 +161,16 @@ def test_an_event_socket_that_breaks_while_it_rings_is_a_hang_up(tmp_path):
     assert stage.posted == [HungUp("LEG_CLOSED")]
 
 
+def test_a_bridge_whose_end_is_never_told_ends_all_the_same(tmp_path):
+    stage = Stage(tmp_path, Callee("busy"))
+    stage.call.machine.lose_events("CHANNEL_EXECUTE_COMPLETE")
+    stage.warm()
+    stage.call.after(600.0)
+    assert stage.posted == []
+    stage.call.after(10.0)
+    assert stage.posted == [TransferFailed("desk", "no_answer")]
+
+
 def test_one_transfer_at_a_time(tmp_path):
     stage = Stage(tmp_path, Callee("no_answer"))
     stage.warm()
