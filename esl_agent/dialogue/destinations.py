@@ -36,6 +36,8 @@ PREMIUM = (
 )  # fmt: skip
 
 _NUMBER = re.compile(r"\+?[0-9]+")
+#: As in +49 (0) 30: not dialled from abroad.
+_TRUNK_ZERO = re.compile(r"(?<=[0-9 ])\(0\)(?=[0-9 ])")
 _SEPARATORS = re.compile(r"[ ()./-]+")
 _WORD = r"^[A-Za-z0-9_.-]{1,64}$"
 
@@ -173,7 +175,7 @@ class Policy:
             return Refusal("that is no destination")
         if found := self._named.get(normalised(asked)):
             return self._by_name(*found)
-        number = _SEPARATORS.sub("", asked.strip())
+        number = _SEPARATORS.sub("", _TRUNK_ZERO.sub("", asked.strip()))
         if not _NUMBER.fullmatch(number) or not number.isascii():
             return Refusal(f"there is no such destination; {self._known()}")
         if not self.allows_numbers:
@@ -219,7 +221,7 @@ class Policy:
         allowed = _longest(number, self._transfer.allow)
         if not allowed:
             return "calls to that number are not allowed"
-        international = f"+{number[2:]}" if number.startswith("00") else number
+        international = re.sub(r"^(00|011)", "+", number)
         if any(international.startswith(prefix) or number.startswith(prefix) for prefix in PREMIUM):
             return "premium numbers are not called"
         if len(_longest(number, self._transfer.deny)) >= len(allowed):

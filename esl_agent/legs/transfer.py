@@ -94,7 +94,7 @@ class Handover:
             else:
                 self._blind(name, number)
         except (OSError, UnsafeText) as error:
-            log.error("call=%s transfer to %s: %s", self._uuid, commands.safe_text(name, 100), error)
+            log.error("call=%s cannot be transferred: %s", self._uuid, error)
             self._ringing = self._leaving = ""
             self._post(TransferFailed(name, "refused"))
 

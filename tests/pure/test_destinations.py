@@ -61,6 +61,11 @@ def test_an_allowed_number_is_put_into_the_operators_template():
     assert found.target == "{leg_timeout=25}{absolute_codec_string=PCMU}sofia/gateway/pstn/+4930123456@carrier"
 
 
+@pytest.mark.parametrize("asked", ["+49 (0) 30 123456", "+49(0)30-123456"])
+def test_a_trunk_zero_in_brackets_is_not_dialled(asked):
+    assert getattr(resolve(asked), "name", None) == "+4930123456"
+
+
 def test_what_is_resolved_again_by_its_name_is_the_same():
     for asked in ("reception", "night desk", "+49 30 123456"):
         found = resolve(asked)
@@ -72,7 +77,7 @@ def test_what_is_resolved_again_by_its_name_is_the_same():
     "asked",
     [
         "112", "911", "110", "0112", "9911", "00112", "+112", "999",
-        "+49900123456", "0049900123456", "0900123456", "+19005551234",
+        "+49900123456", "0049900123456", "01149900123456", "0900123456", "+19005551234",
         "+33123456789", "+44301234567", "123456789012345678",
         "+4930", "sofia/gateway/pstn/+4930123456", "user/1000", "+4930123456@evil", "1000 XML default",
         "+4930123456,user/1000", "${system(id)}", "{x=y}1000", "reception; 0900", "", " ", "++4930123456", "+",
