@@ -21,6 +21,7 @@ from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
 from esl_agent.legs.freeswitch_media import FreeSwitchMedia
 from esl_agent.legs.playout_clock import PlayoutClock
 from esl_agent.legs.s1_listener import S1Listener
+from esl_agent.legs.streaming_fork import StreamingForkMedia
 from esl_agent.legs.unicast import UnicastMedia, UnicastOptions
 from esl_agent.legs.unicast_ports import Ranges, UnicastPorts
 
@@ -81,6 +82,10 @@ class MediaMaker:
 
     def _fork(self, leg: FreeSwitchLeg, did: DidConfig, post: Post) -> MediaStream:
         audio, media = self._service.audio, did.media
+        if media.playback == "stream":
+            url = f"ws://{audio.advertised}"
+            streamed = ForkSettings(url, media.rate, audio.connect_timeout, audio.reconnects, plays=True)
+            return StreamingForkMedia(leg, self._audio, streamed, self.ticker, post)
         folder = self._clips / (_NOT_A_NAME.sub("_", leg.id) or "call")
         folder.mkdir(mode=0o755, exist_ok=True)
         shared = self._service.clips.shared_path

@@ -129,6 +129,11 @@ class Playout:
         self._is_dry = False
         self._gain = self._target = 1.0
 
+    @property
+    def is_idle(self) -> bool:
+        """There is nothing but silence to give out, and nothing to tell."""
+        return not (self._queue or self._tail or self._ended)
+
     def add(self, key: Hashable, audio: Sound | SoundStream, start: float = 0.0) -> None:
         """Queue a clip, to be heard from ``start`` seconds on."""
         self._queue.append(_Source(key, audio, start, self.rate))
@@ -149,7 +154,7 @@ class Playout:
 
     def next_frame(self) -> tuple[bytes, Sequence[News]]:
         """20 ms of sound, and what became true with it."""
-        if not (self._queue or self._tail or self._ended):
+        if self.is_idle:
             self._gain = self._target
             return self._silence, _NONE
         news, self._ended = self._ended, []

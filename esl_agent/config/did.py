@@ -71,9 +71,10 @@ class MediaSettings:
         "How mod_audio_fork is started: the API command uuid_audio_fork; the dialplan application audio_fork of builds "
         "that have one; or external: the dialplan starts it towards audio.s1_listener, with rate 16000.",
     )
-    playback: Literal["clips", "broadcast"] = setting(
+    playback: Literal["clips", "broadcast", "stream"] = setting(
         "clips",
-        "How the agent is heard with audio_fork: the playback application (about 0.1 s sooner), or uuid_broadcast.",
+        "How the agent is heard with audio_fork. clips: the playback application (about 0.1 s sooner than the next). "
+        "broadcast: uuid_broadcast. stream: over the fork's WebSocket, which only jambonz's build of the module plays.",
     )
     rate: Literal[8000, 16000] = setting(
         8000, "Samples a second of the caller's sound. 16000 gains something only for wideband calls (G.722, Opus)."

@@ -28,6 +28,8 @@ STALL_SECONDS = 3.0
 #: Between a failed start, or a broken WebSocket, and the next start.
 RETRY_SECONDS = 0.2
 
+#: What the module calls a fork that was given no name.
+BUG = "audio_fork"
 #: The one event that tells something the WebSocket does not. It names no attempt.
 SUBCLASSES = ("mod_audio_fork::connect_failed",)
 
@@ -37,6 +39,7 @@ class ForkSettings:
     """How to ask for the sound: ``url`` without path, ``rate`` 8000 or 16000.
 
     ``start_by``: the ``api`` command, the ``execute`` of a dialplan application, or ``external``: not by us.
+    ``plays``: what we send is played (jambonz's build of the module).
     """
 
     url: str
@@ -44,6 +47,7 @@ class ForkSettings:
     connect_timeout: float
     reconnects: int
     start_by: Literal["api", "execute", "external"] = "api"
+    plays: bool = False
 
 
 class AudioFork:
@@ -90,11 +94,23 @@ class AudioFork:
             if self._attached:
                 self._fork("stop")
             self._attached = True
-            self._fork("start", commands.Trusted(self._settings.url + self._path), "mono", str(self._settings.rate))
+            rate = str(self._settings.rate)
+            # jambonz's build reads the last five words only if all are there; its stop_play knows this bug name only.
+            more = (BUG, "{}", "true", "true", rate) if self._settings.plays else ()
+            self._fork("start", commands.Trusted(self._settings.url + self._path), "mono", rate, *more)
         self._call.link.deadlines.after(
             self._settings.connect_timeout,
             lambda: self._gave_up_waiting(attempt),
         )
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def send(self, pcm: bytes) -> None:
+        """20 ms to be played, where the module plays. Lost without a connection."""
+        if self._connection is not None:
+            self._connection.send_sound(pcm)
 
     def on_event(self, event: esl.Event) -> None:
         """mod_audio_fork's connect_failed, in the reader. Late news of an earlier attempt is not held against this

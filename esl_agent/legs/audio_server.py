@@ -20,7 +20,7 @@ from gevent.server import StreamServer
 
 from esl_agent.audio.pcm import Reframer
 from esl_agent.errors import WireError
-from esl_agent.wire.websocket import AudioSocketProtocol
+from esl_agent.wire.websocket import AudioSocketProtocol, sound_message
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,11 @@ class Connection:
         self._flush()
         self._drop(reason)
 
+    def send_sound(self, pcm: bytes) -> None:
+        """One binary message to the peer, which plays it. A peer that does not read it in time is let go."""
+        if not self.is_closed:
+            self._write(sound_message(pcm))
+
     def _admit(self, path: str) -> bool:
         self._listener = self._server.admit(path)
         return self._listener is not None
@@ -222,13 +227,16 @@ class Connection:
     def _flush(self) -> None:
         """Control frames are a few bytes: a peer that does not even take those is gone."""
         if data := self._protocol.outgoing():
-            try:
-                sent = self._sock._sock.send(data)
-            except OSError as error:
-                self._drop(f"cannot write: {error.strerror}")
-            else:
-                if sent < len(data):
-                    self._drop("cannot write: the peer does not read")
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sent = self._sock._sock.send(data)
+        except OSError as error:
+            self._drop(f"cannot write: {error.strerror}")
+        else:
+            if sent < len(data):
+                self._drop("cannot write: the peer does not read")
 
     def _too_slow(self) -> None:
         log.warning("audio from %s: no WebSocket handshake within %g s", self.peer, HANDSHAKE_SECONDS)

@@ -32,6 +32,11 @@ class StreamedVoice:
         self._ticking: int | None = None
         self._is_closed = False
 
+    @property
+    def is_busy(self) -> bool:
+        """A clip is queued, or its end not told yet."""
+        return not self._playout.is_idle
+
     def open(self) -> None:
         """The first frame leaves now, the others follow. Idempotent."""
         if self._ticking is None and not self._is_closed:

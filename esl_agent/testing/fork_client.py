@@ -21,6 +21,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from esl_agent.testing.fork_playout import ForkPlayout
 from esl_agent.testing.line import LiveRate
 
 SUBPROTOCOL = Subprotocol("audio.drachtio.org")
@@ -64,10 +65,11 @@ class PreparedAudio:
 class Fork:
     """A fork as its call sees it: connecting, flowing or held."""
 
-    __slots__ = ("at", "client", "flowing", "pending", "rerate", "watcher")
+    __slots__ = ("at", "client", "flowing", "pending", "playout", "rerate", "watcher")
 
     def __init__(self) -> None:
         self.rerate: LiveRate | None = None
+        self.playout: ForkPlayout | None = None
         self.client: ForkClient | None = None
         self.flowing = True
         self.pending: list[bytes] = []
@@ -84,7 +86,9 @@ class ForkClient:
         self._protocol = protocol
         self._unsent = bytearray()
         self.dropped = 0
+        self.plays = False
         self.is_open = True
+        self._sound = bytearray()
 
     @classmethod
     def connect(cls, url: str, metadata: str, timeout: float = 10.0) -> ForkClient:
@@ -150,7 +154,8 @@ class ForkClient:
             self._shut()
 
     def receive(self) -> list[str]:
-        """The TEXT messages that arrived; ``is_open`` is false after the far end closed. Binary is discarded."""
+        """The TEXT messages that arrived; ``is_open`` is false after the far end closed. Binary waits for
+        ``take_sound`` where ``plays`` is set, else it is discarded."""
         try:
             data = self.sock.recv(65536)
         except (BlockingIOError, TimeoutError):
@@ -163,6 +168,8 @@ class ForkClient:
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 texts.append(bytes(event.data).decode("utf-8", "replace"))
+            elif isinstance(event, Frame) and event.opcode is Opcode.BINARY and self.plays:
+                self._sound += event.data
         answer = b"".join(self._protocol.data_to_send())
         if answer:
             self._send(answer)
@@ -170,6 +177,12 @@ class ForkClient:
             self.is_open = False
             self._shut()
         return texts
+
+    def take_sound(self) -> bytes:
+        """The binary messages that arrived, joined."""
+        sound = bytes(self._sound)
+        self._sound.clear()
+        return sound
 
     def _send(self, data: bytes) -> None:
         if not self.is_open:

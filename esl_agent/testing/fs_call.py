@@ -16,6 +16,7 @@ from esl_agent.audio.pcm import frame_bytes
 from esl_agent.testing import fs_effects as effects
 from esl_agent.testing.caller import HangUp
 from esl_agent.testing.fork_client import Fork, ForkClient, ForkRefused, PreparedAudio, binary_frame
+from esl_agent.testing.fork_playout import ForkPlayout
 from esl_agent.testing.fs_ending import Phase
 from esl_agent.testing.fs_files import Recording
 from esl_agent.testing.fs_machine import Machine
@@ -169,9 +170,10 @@ class PretendCall:
         heard = b""
         if self.machine.is_up:
             playing = self.machine.playing
-            heard = playing.take_frame(self._size) if playing else b""
-            if self._unicast is not None and not playing:
-                heard = self._unicast.take()
+            heard = playing.take_frame(self._size) if playing else self._unicast.take() if self._unicast else b""
+            if playing or self.machine.writes_when_idle:
+                for fork in self._forks.values():
+                    heard = (fork.playout.take(self._size) if fork.playout else b"") or heard
             self._converse(heard, now)
         if self._unsent:
             self._send(b"")
@@ -212,7 +214,7 @@ class PretendCall:
                 self._send_merged(fork, fork.client)
             fork.at += 1
             self.frames_sent += 1
-        if self._unicast is not None:
+        if self._unicast:
             self._send_unicast(prepared.frames[self._unicast.sent % len(prepared.frames)])
 
     def _send_unicast(self, said: bytes) -> None:
@@ -295,20 +297,21 @@ class PretendCall:
         elif isinstance(effect, effects.OpenFork):
             fork = self._forks[effect.bug] = Fork()
             gevent.spawn(self._open_fork, effect, fork)
-        elif isinstance(effect, effects.ForkFlow | effects.ForkText):
+        elif isinstance(effect, effects.ForkFlow | effects.ForkText | effects.ForkCut):
             held = self._forks.get(effect.bug)
             if held and isinstance(effect, effects.ForkFlow):
                 held.flowing = effect.flowing
+            elif held and isinstance(effect, effects.ForkCut) and held.playout:
+                held.playout.clear()
             elif held and held.client and isinstance(effect, effects.ForkText):
                 held.client.send_text(effect.text)
+        elif isinstance(effect, effects.CloseFork):
+            if ended := self._forks.pop(effect.bug, None):
+                self._drop_fork(ended, effect.text)
         elif isinstance(effect, effects.OpenUnicast):
             self._open_unicast(effect)
         elif isinstance(effect, effects.CloseUnicast):
             self._close_unicast()
-        elif isinstance(effect, effects.CloseFork):
-            ended = self._forks.pop(effect.bug, None)
-            if ended:
-                self._drop_fork(ended, effect.text)
 
     def _open_unicast(self, effect: effects.OpenUnicast) -> None:
         rate = self.machine.channel.party.rate
@@ -319,9 +322,9 @@ class PretendCall:
             self.do(lambda machine: machine.unicast_failed(reason, time.monotonic()))
 
     def _close_unicast(self) -> None:
-        client, self._unicast = self._unicast, None
-        if client is not None:
-            client.close()
+        if self._unicast is not None:
+            self._unicast.close()
+            self._unicast = None
 
     def _send(self, data: bytes) -> None:
         sock = self._sock
@@ -365,7 +368,8 @@ class PretendCall:
         if self._forks.get(effect.bug) is not fork:
             client.close()
             return
-        fork.client = client
+        fork.client, client.plays = client, bool(effect.plays)
+        fork.playout = ForkPlayout(effect.plays, rate) if effect.plays else None
         fork.watcher = gevent.get_hub().loop.io(client.sock.fileno(), _READ)
         fork.watcher.start(self._fork_readable, effect.bug, fork)
         self.do(lambda machine: machine.fork_connected(effect.bug, time.monotonic()))
@@ -377,6 +381,8 @@ class PretendCall:
         now = time.monotonic()
         for text in client.receive():
             self.machine.fork_message(bug, text, now)
+        if fork.playout is not None:
+            fork.playout.feed(client.take_sound())
         if not client.is_open:
             self._drop_fork(fork)
             self.machine.fork_closed(bug, now)

@@ -21,13 +21,24 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class OpenFork:
-    """Connect a WebSocket for bug ``bug`` and report ``fork_connected`` or ``fork_failed``. ``rate``: samples/s."""
+    """Connect a WebSocket for bug ``bug`` and report ``fork_connected`` or ``fork_failed``. ``rate``: samples/s.
+
+    ``plays``: what arrives as binary is played, at this rate; 0: it is discarded.
+    """
 
     bug: str
     url: str
     mix: str
     rate: int
     metadata: str
+    plays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ForkCut:
+    """Throw away what is ready to be played (``stop_play``)."""
+
+    bug: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +82,4 @@ class CloseUnicast:
     """Close that socket; nothing is said."""
 
 
-Effect = Write | Close | OpenFork | ForkFlow | ForkText | CloseFork | OpenUnicast | CloseUnicast
+Effect = Write | Close | OpenFork | ForkCut | ForkFlow | ForkText | CloseFork | OpenUnicast | CloseUnicast

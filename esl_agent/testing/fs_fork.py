@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
-from esl_agent.testing.fs_effects import CloseFork, Effect, ForkFlow, ForkText, OpenFork
+from esl_agent.testing.fs_effects import CloseFork, Effect, ForkCut, ForkFlow, ForkText, OpenFork
 from esl_agent.testing.fs_wire import Headers
 
 SUCCESS = "+OK Success\n"
@@ -43,16 +43,25 @@ class Fork:
 class Forks:
     """All forks of a channel."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, is_jambonz: bool = False) -> None:
         self._host = host
+        self._is_jambonz = is_jambonz
         self.attached: dict[str, Fork] = {}
 
     def command(self, arguments: str) -> str:
         """``start URL MIX RATE [BUG] [METADATA]`` and the rest, behind the UUID. The body of the api/response."""
         words = _split(arguments, 6)
+        plays = 0
+        if self._is_jambonz and len(every := arguments.split()) == 9 and every[6:8] == ["true", "true"]:
+            words, plays = every[:6], int(every[8])
         action = words[0] if words else ""
         if action == "start":
-            return self._start(words[1:])
+            return self._start(words[1:], plays)
+        if action == "stop_play" and self._is_jambonz:
+            if self.attached.get(DEFAULT_BUG) is None:
+                return FAILED
+            self._host.act(ForkCut(DEFAULT_BUG))
+            return SUCCESS
         if action in ("stop", "send_text"):
             bug, text = _bug_and_text(_split(arguments, 3)[1:])
         elif action in ("pause", "resume", "graceful-shutdown"):
@@ -73,7 +82,7 @@ class Forks:
             self._host.act(ForkFlow(bug, False))
         return SUCCESS
 
-    def _start(self, words: list[str]) -> str:
+    def _start(self, words: list[str], plays: int) -> str:
         if len(words) < 3:
             self._host.crash(f"uuid_audio_fork start with {len(words)} of the 3 arguments URL, mix and rate")
             return ""
@@ -93,7 +102,7 @@ class Forks:
         self._media_bug("MEDIA_BUG_START", bug)
         hertz = {"8k": 8000, "16k": 16000}.get(rate) or (int(rate) if rate.isdigit() else 0)
         if url.startswith(("ws://", "wss://")) and hertz:
-            self._host.act(OpenFork(bug, url, mix, hertz, metadata))
+            self._host.act(OpenFork(bug, url, mix, hertz, metadata, plays))
         return SUCCESS
 
     def _stop(self, fork: Fork, text: str) -> None:

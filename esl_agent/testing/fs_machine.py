@@ -47,6 +47,8 @@ class Options:
     """Something follows ``socket`` in the dialplan: the call outlives the agent."""
     audio_fork_application: bool = False
     """``execute audio_fork`` exists as a dialplan application."""
+    jambonz: bool = False
+    """mod_audio_fork is jambonz's build: it plays what it is sent."""
     loses_events_without_linger: bool = True
     notice_first: bool = False
     """With linger: the notice comes before CHANNEL_HANGUP (seen with uuid_kill and media bugs)."""
@@ -77,13 +79,15 @@ class Machine:
         self.channel = Channel(party, self.options.epoch, now)
         self.facts: list[tuple[float, str, str]] = []
         self.crash_reason = ""
+        self.writes_when_idle = False
+        """Something is written to the caller while nothing plays; read when the sound began."""
         self._count = 0
         self._new_uuid = new_uuid
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self.socket = EventSocket(lambda: self.now, self._agent_left)
         self.subscriptions = Subscriptions()
         self.executor = Executor(self, load)
-        self.forks = Forks(self)
+        self.forks = Forks(self, self.options.jambonz)
         self.unicast = Unicast(self)
         self.bridges = Bridges(self, self.options.callees)
         self._commands = Commands(self, Api(self, self.options.apis), self.options.full)
@@ -249,6 +253,7 @@ class Machine:
 
     def answer(self) -> None:
         if self.channel.answer_state != "answered":
+            self.writes_when_idle = self.channel.variables.get("send_silence_when_idle", "0") != "0"
             self.channel.answer(self.now)
             self.note("answered")
             self.emit("CHANNEL_ANSWER", [])

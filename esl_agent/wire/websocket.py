@@ -33,6 +33,12 @@ _MASKED = 0x80
 _SOUND = b"\x82\xfe"
 
 
+def sound_message(pcm: bytes) -> bytes:
+    """``pcm`` as one final binary message of a server: not masked (RFC 6455, 5.1). At most 65535 bytes."""
+    size = len(pcm)
+    return (bytes((_BINARY_FIN, size)) if size < 126 else b"\x82\x7e" + size.to_bytes(2, "big")) + pcm
+
+
 class AudioSocketProtocol:
     """Feed it bytes; it gives back messages: ``bytes`` for sound, ``str`` for text.
 

@@ -15,8 +15,11 @@ from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, Played
 from esl_agent.legs.audio_fork import ForkSettings
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
 from esl_agent.legs.freeswitch_media import FreeSwitchMedia
+from esl_agent.legs.streaming_fork import StreamingForkMedia
 from esl_agent.legs.unicast import UnicastMedia, UnicastOptions
-from esl_agent.testing.fs_effects import CloseFork, CloseUnicast, OpenFork, OpenUnicast
+from esl_agent.testing.fork_playout import ForkPlayout
+from esl_agent.testing.fs_effects import CloseFork, CloseUnicast, ForkCut, OpenFork, OpenUnicast
+from esl_agent.testing.fs_machine import Options
 
 FRAME = 0.02
 
@@ -42,11 +45,14 @@ class Line:
 
     tail = 0.0
     """Seconds that ``clear`` may take to silence."""
+    delay = 0.0
+    """Seconds from a frame of ours to the caller's ear."""
+    options: Options | None = None
     plays_in_order = True
     """False: clips given at once sound one inside the other."""
 
     def __init__(self, rate: int = 8000) -> None:
-        self.call = VirtualCall(rate, is_heard=True)
+        self.call = VirtualCall(rate, self.options, is_heard=True)
         self.posted: list[Any] = []
         self.frames: list[bytes] = []
         self.is_talking = True
@@ -165,6 +171,46 @@ class ForkLine(Line):
     def left_behind(self) -> list[str]:
         files = [str(path) for path in self.folder.rglob("*")] + [str(self.folder)] * self.folder.exists()
         return [*files, *self.server.expected]
+
+
+class StreamingForkLine(ForkLine):
+    """jambonz's mod_audio_fork, which plays what it is sent."""
+
+    options = Options(jambonz=True)
+    delay = 0.16
+    tail = 0.04
+
+    def __init__(self, folder: Any) -> None:
+        self.ticks = Ticks()
+        self.playout: ForkPlayout | None = None
+        super().__init__(folder)
+        self.folder.rmdir()
+
+    def make(self) -> Any:
+        fork = ForkSettings("ws://127.0.0.1:8085", 8000, 3.0, 2, plays=True)
+        return StreamingForkMedia(self.leg, self.server, fork, self.ticks, self.posted.append, self.call.clock)  # type: ignore[arg-type]
+
+    def carry_out(self, effect: Any) -> None:
+        super().carry_out(effect)
+        if isinstance(effect, OpenFork) and self._is_reachable:
+            assert effect.plays == 8000
+            self.playout = ForkPlayout(effect.plays, 8000)
+            assert self.socket is not None
+            self.socket.on_sound = self.playout.feed
+        elif isinstance(effect, ForkCut):
+            assert self.playout is not None
+            self.playout.clear()
+
+    def agent_is_heard(self) -> bytes:
+        for tick in list(self.ticks.ticks.values()):
+            tick()
+        heard = b""
+        if self.playout is not None and self.call.machine.writes_when_idle:
+            heard = self.playout.take(320)
+        return heard.ljust(320, b"\0")
+
+    def left_behind(self) -> list[str]:
+        return [*super().left_behind(), *(str(number) for number in self.ticks.ticks)]
 
 
 class UnicastLine(Line):
