@@ -139,7 +139,7 @@ def _item(script: Script, random: np.random.Generator, number: int) -> tuple[str
     rate = script.rate
     match script.item:
         case "barge-in" | "sentence":
-            name = str(random.choice([*sentences(), *SHORT_SENTENCES]))
+            name = str(random.choice([*sentences(), *(name for name in SHORT_SENTENCES if name in texts())]))
             return name, said(name, rate)
         case "paused":
             name = str(random.choice(sentences()))

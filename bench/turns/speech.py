@@ -54,15 +54,21 @@ def directory() -> Path:
 
 @cache
 def texts() -> dict[str, str]:
-    """What is said, by recording."""
-    items = json.loads((directory() / "manifest.json").read_text(encoding="utf-8"))["items"]
-    return {Path(item["file"]).stem: item["text"] for item in items}
+    """What is said, by recording. The words of a machine come from here whatever the directory."""
+    found = {name: item for name, item in _manifest(SPEECH).items() if item["speaker"].startswith("flite")}
+    return {name: item["text"] for name, item in {**found, **_manifest(directory())}.items()}
+
+
+def _manifest(where: Path) -> dict[str, dict[str, str]]:
+    items = json.loads((where / "manifest.json").read_text(encoding="utf-8"))["items"]
+    return {Path(item["file"]).stem: item for item in items}
 
 
 @cache
 def said(name: str, rate: int, level: float = LEVEL) -> Speech:
     """The recording ``name`` over a line of ``rate``: 8000 is narrow-band, anything above keeps all there is."""
-    with wave.open(str(directory() / f"{name}.wav")) as file:
+    path = directory() / f"{name}.wav"
+    with wave.open(str(path if path.exists() else SPEECH / path.name)) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float64)
         samples = soxr.resample(samples, file.getframerate(), rate, quality="HQ")
     samples = levelled(band(samples, rate), rate, level)
