@@ -218,7 +218,7 @@ class Server:
 
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
         stream = self._media.make(leg, did, mailbox.post)
-        workers = Workers(engines, self.cache, did.media.rate, mailbox.post, leg.id)
+        workers = Workers(engines, self.cache, did.media.rate, mailbox.post, leg.id, streams=stream.streams)
         dialogue = Cascade(
             did.cascade,
             time.monotonic(),

@@ -9,10 +9,18 @@ from collections.abc import Callable, Iterator
 import gevent
 from gevent.queue import Queue
 
-from esl_agent.audio.pcm import Sound
+from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.audio.silence import from_first_sound
 from esl_agent.dialogue.actions import Message
-from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, ToolCalled, Transcribed
+from esl_agent.dialogue.events import (
+    ProviderFailed,
+    ReplyEnded,
+    ReplyText,
+    Synthesised,
+    SynthesisEnded,
+    ToolCalled,
+    Transcribed,
+)
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.legs.base import Post
 from esl_agent.providers.base import Engines, HangUpPart, ToolCallPart
@@ -22,6 +30,9 @@ log = logging.getLogger(__name__)
 
 #: A clip is never longer than this: a voice that does not stop is a fault, not a long sentence.
 MAX_CLIP_SECONDS = 60.0
+
+#: A stream is given to the leg once it has this much: five frames, so that the first hitch of the voice is not heard.
+FIRST_SOUND = 0.1
 
 #: A reply is cut here: some twenty minutes of talk, or a model in a loop.
 MAX_REPLY_CHARACTERS = 20_000
@@ -63,7 +74,11 @@ class Workers:
     """At most one worker for each utterance, each turn's model, and each clip. Killing one saves money; correctness
     never depends on it."""
 
-    def __init__(self, engines: Engines, cache: SpeechCache, rate: int, post: Post, call_id: str) -> None:
+    def __init__(
+        self, engines: Engines, cache: SpeechCache, rate: int, post: Post, call_id: str, *, streams: bool = False
+    ) -> None:
+        """``streams``: the leg plays sound while it is still being made (``MediaStream.streams``)."""
+        self._streams = streams
         self._engines = engines
         self._cache = cache
         self._rate = rate
@@ -117,7 +132,25 @@ class Workers:
         if known := self._cache.get(self._engines.tts.voice, text):
             self._post(Synthesised(turn, clip, known))
             return
-        self._start(("tts", turn, clip), lambda: self._post(Synthesised(turn, clip, speak(self._engines, text))))
+        if self._streams:
+            self._start(("tts", turn, clip), lambda: self._stream(turn, clip, text))
+        else:
+            self._start(("tts", turn, clip), lambda: self._post(Synthesised(turn, clip, speak(self._engines, text))))
+
+    def _stream(self, turn: int, clip: int, text: str) -> None:
+        stream, is_posted = SoundStream(self._engines.tts.rate), False
+        try:
+            for piece in pieces(self._engines, text):
+                stream.append(piece)
+                if not is_posted and stream.seconds >= FIRST_SOUND:
+                    is_posted = True
+                    self._post(Synthesised(turn, clip, stream))
+        finally:
+            stream.end()
+        if is_posted:
+            self._post(SynthesisEnded(turn, clip))
+        else:
+            self._post(Synthesised(turn, clip, Sound(bytes(stream.pcm), stream.rate)))
 
     def abandon_turn(self, turn: int) -> None:
         for key in [key for key in self._running if key[0] != "stt" and key[1] == turn]:
@@ -175,14 +208,23 @@ class Workers:
             worker.kill(block=False)
 
 
-def speak(engines: Engines, text: str) -> Sound:
-    """All of ``text`` as one piece of sound, from its first sound on. Raises ProviderError; blocks cooperatively."""
+def pieces(engines: Engines, text: str) -> Iterator[bytes]:
+    """``text`` as sound, from its first sound on, in whole samples. Raises ProviderError; blocks cooperatively."""
     tts = engines.tts
-    pcm = bytearray()
+    size, odd = 0, b""
     for piece in from_first_sound(tts.speak(text), tts.rate):
-        pcm += piece
-        if len(pcm) > MAX_CLIP_SECONDS * tts.rate * 2:
+        piece = odd + piece
+        whole = len(piece) // 2 * 2
+        odd = piece[whole:]
+        size += whole
+        if size > MAX_CLIP_SECONDS * tts.rate * 2:
             raise ProviderError("tts", f"more than {MAX_CLIP_SECONDS:g} s of sound for {len(text)} characters")
-    if not pcm:
+        if whole:
+            yield piece[:whole]
+    if not size:
         raise ProviderError("tts", f"no sound for {len(text)} characters of text")
-    return Sound(bytes(pcm[: len(pcm) // 2 * 2]), tts.rate)
+
+
+def speak(engines: Engines, text: str) -> Sound:
+    """All of ``text`` as one piece of sound. Raises ProviderError; blocks cooperatively."""
+    return Sound(b"".join(pieces(engines, text)), engines.tts.rate)

@@ -7,9 +7,10 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from esl_agent.dialogue.actions import Message
-from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, Transcribed
+from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, SynthesisEnded, Transcribed
 from esl_agent.errors import ProviderError
 from esl_agent.providers.base import Engines, HangUpPart, TextPart, Transcript
 from esl_agent.speech_cache import SpeechCache
@@ -45,7 +46,7 @@ class Scripted:
 
 
 class Desk:
-    def __init__(self, stt: Any = None, llm: Any = None, tts: Any = None) -> None:
+    def __init__(self, stt: Any = None, llm: Any = None, tts: Any = None, *, streams: bool = False) -> None:
         self.posted: list[Any] = []
         self.cache = SpeechCache()
         self.engines = Engines(
@@ -53,7 +54,7 @@ class Desk:
             llm or CannedLlm(["hi there"], sleep=gevent.sleep),
             tts or ToneTts(8000, sleep=gevent.sleep),
         )
-        self.workers = Workers(self.engines, self.cache, 8000, self.posted.append, "one")
+        self.workers = Workers(self.engines, self.cache, 8000, self.posted.append, "one", streams=streams)
 
     def until(self, condition: Callable[[], Any]) -> None:
         with gevent.Timeout(PATIENCE, AssertionError(f"only {self.posted}")):
@@ -277,3 +278,63 @@ def test_the_cache_keeps_what_was_used_last_within_its_size():
     cache.put("v", "a", Sound(bytes(900), 8000))
     assert cache.get("v", "c") is None
     assert cache.get("v", "a") is not None
+
+
+def voice(*pieces: bytes, then: Exception | None = None) -> Callable[[], Iterator[bytes]]:
+    def make() -> Iterator[bytes]:
+        for piece in pieces:
+            gevent.sleep(0)
+            yield piece
+        if then is not None:
+            raise then
+
+    return make
+
+
+LOUD = b"\x00\x20" * 400
+
+
+def test_where_the_leg_streams_a_clip_is_handed_over_before_it_is_whole():
+    gate = Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield LOUD
+        yield LOUD[:-1]
+        yield LOUD[-1:] + LOUD
+        gate.wait()
+        yield LOUD
+
+    desk = Desk(tts=Scripted(slowly), streams=True)
+    desk.workers.synthesise(1, 0, "hello")
+    desk.until(lambda: desk.posted)
+    stream = desk.posted[0].audio
+    assert (stream.seconds >= 0.1, stream.is_ended) == (True, False)
+    gate.set()
+    assert desk.idle() == [Synthesised(1, 0, stream), SynthesisEnded(1, 0)]
+    assert bytes(stream.pcm) == LOUD * 4
+    assert stream.is_ended
+
+
+def test_a_clip_shorter_than_the_first_sound_comes_whole():
+    desk = Desk(tts=Scripted(voice(LOUD)), streams=True)
+    desk.workers.synthesise(1, 0, "hello")
+    (posted,) = desk.idle()
+    assert posted.audio.pcm == LOUD
+
+
+@pytest.mark.parametrize("pieces", [0, 3])
+def test_a_voice_that_fails_midway_ends_its_stream(pieces):
+    error = ProviderError("tts", "gone", retryable=True)
+    desk = Desk(tts=Scripted(voice(*[LOUD] * pieces, then=error)), streams=True)
+    desk.workers.synthesise(1, 0, "hello")
+    *posted, failed = desk.idle()
+    assert isinstance(failed, ProviderFailed)
+    assert [event.audio.is_ended for event in posted] == [True] * bool(pieces)
+
+
+def test_a_turn_that_is_abandoned_ends_its_stream():
+    desk = Desk(tts=Scripted(endless(LOUD)), streams=True)
+    desk.workers.synthesise(1, 0, "hello")
+    desk.until(lambda: desk.posted)
+    desk.workers.abandon_turn(1)
+    desk.until(lambda: desk.posted[0].audio.is_ended)

@@ -107,10 +107,7 @@ class Cascade(Interruption):
             case ev.Transcribed():
                 self._on_transcribed(event, now, out)
             case ev.PlaybackBegan():
-                if turn := self._current(event.turn):
-                    turn.mark("began", now)
-                    if (clip := turn.clip(event.clip)) is not None and clip.sound is not None:
-                        self._ear.playing(clip.sound, clip.start, now)
+                self._began(event.turn, event.clip, now)
             case ev.ProviderFailed():
                 self._on_provider_failed(event, now, out)
             case ev.Answered():
@@ -163,8 +160,8 @@ class Cascade(Interruption):
         return change is not None
 
     def _on_played(self, event: ev.Played, now: float, out: list[Action]) -> None:
-        self._ear.silent(now)
         turn, clip, heard = event.turn, event.clip, event.heard
+        self._ended(turn, clip, now)
         if (current := self._current(turn)) and (counted := current.played(clip, heard, now)) is not None:
             self.transcript.heard(turn, clip, counted)
             self._advance(current, now, out)

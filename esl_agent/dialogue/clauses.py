@@ -13,7 +13,11 @@ _END = re.compile(r"[.!?;:\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s)|
 _ABBREVIATION = re.compile(r"(?:^|[\s.])(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|bzw|ca|Inc|Ltd)\.$")
 _SPEAKABLE = re.compile(r"\w")
 
-#: A first clause may end at a comma once it has this many characters: about one second of speech.
+#: Where a first clause may end: at a comma or a dash, not among numbers.
+_PAUSE = re.compile(r",(?=\s)(?!\s+\d)|\s[-\u2013\u2014](?=\s)(?!\s+\d)")
+_DASHES = " -\u2013\u2014"
+
+#: A first clause may end at such a pause once it has this many characters: about one second of speech.
 FIRST_CLAUSE_CHARS = 24
 #: No clause is longer: about fifteen seconds of speech. Text without punctuation is cut at a space.
 MAX_CLAUSE_CHARS = 240
@@ -45,7 +49,7 @@ class ClauseCutter:
         return clauses
 
     def _take(self, end: int, clauses: list[str]) -> None:
-        clause, self._text = self._text[:end].strip(), self._text[end:]
+        clause, self._text = self._text[:end].strip().rstrip(_DASHES), self._text[end:]
         if _SPEAKABLE.search(clause):
             clauses.append(" ".join(clause.split()))
             self._first = False
@@ -53,8 +57,8 @@ class ClauseCutter:
     def _next_end(self) -> int | None:
         ends = (m.end() for m in _END.finditer(self._text) if not _ABBREVIATION.search(self._text[: m.end()]))
         end = next(ends, MAX_CLAUSE_CHARS + 1)
-        if self._first and (comma := self._text.find(", ", FIRST_CLAUSE_CHARS, end)) != -1:
-            end = comma + 1
+        if self._first and (pause := _PAUSE.search(self._text, FIRST_CLAUSE_CHARS)) and pause.end() < end:
+            end = pause.end()
         if end <= MAX_CLAUSE_CHARS:
             return end
         return self._cut() if len(self._text) > MAX_CLAUSE_CHARS else None

@@ -17,7 +17,9 @@ from esl_agent.dialogue.actions import (
     SetVolume,
     StopPlayback,
 )
+from esl_agent.dialogue.ear import Ear
 from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.questions import expected
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.transcript import Transcript
 from esl_agent.dialogue.turn import Kind, Settling, Turn
@@ -30,12 +32,14 @@ MAX_REPEATS = 2
 class Floor:
     """Whose turn it is (``phase``), the turn in flight, and what was said."""
 
-    def __init__(self, settings: CascadeSettings, now: float, *, streams: bool = False) -> None:
+    def __init__(self, settings: CascadeSettings, now: float, ear: Ear, *, streams: bool, language: str) -> None:
         self.phase = Phase.WAITING
         self.transcript = Transcript()
         self._settings = settings
         self._limits = settings.limits
         self._phrases = settings.phrases
+        self._ear = ear
+        self._language = language
         hesitate = settings.barge_in.hesitate
         self._hesitate = "keep" if hesitate == "duck" and not streams else hesitate
         self._utterances = Utterances()
@@ -47,6 +51,7 @@ class Floor:
         self._media_due: float | None = None
         self._failures = 0
         self._repeats = 0
+        self._sounding: tuple[int, int] | None = None
 
     @property
     def turn_number(self) -> int:
@@ -103,6 +108,23 @@ class Floor:
         if turn.is_finished and not (self.phase is Phase.YIELDING and turn.hang_up):
             self._finish(turn, now, out)
 
+    def _began(self, number: int, clip_number: int, now: float) -> None:
+        """A clip is heard from now on: its echo is not the caller's voice."""
+        turn = self._current(number)
+        clip = turn.clip(clip_number) if turn is not None else None
+        if turn is None or clip is None or clip.sound is None:
+            return
+        if not clip.is_filler:
+            turn.mark("began", now)
+        self._sounding = (number, clip_number)
+        self._ear.playing(clip.sound, clip.start, now)
+
+    def _ended(self, number: int, clip_number: int, now: float) -> None:
+        """A clip is heard no more."""
+        if self._sounding == (number, clip_number):
+            self._sounding = None
+            self._ear.silent(now)
+
     def _may_play(self) -> bool:
         return not (self.phase is Phase.YIELDING and self._hesitate == "pause")
 
@@ -114,6 +136,7 @@ class Floor:
         if self.phase is Phase.YIELDING:
             self._utterances.win()  # all was heard: what was said over its last words answers them
             self._speak_up(out)
+        self._ear.listen_for(expected(turn.text, self._language))
         self._measure(turn, out, interrupted=False)
         if turn.kind is Kind.CLOSING or turn.hang_up:
             self._hang_up("NORMAL_CLEARING", now, out)

@@ -16,7 +16,7 @@ import math
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Action, CloseUtterance, SetVolume, StopPlayback
 from esl_agent.dialogue.barge_in import BargeIn, Verdict
-from esl_agent.dialogue.ear import Ear
+from esl_agent.dialogue.ear import Ear, Mode
 from esl_agent.dialogue.floor import Floor
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
@@ -27,8 +27,7 @@ class Interruption(Floor):
     """A floor that can be taken."""
 
     def __init__(self, settings: CascadeSettings, now: float, ear: Ear, *, streams: bool, language: str) -> None:
-        super().__init__(settings, now, streams=streams)
-        self._ear = ear
+        super().__init__(settings, now, ear, streams=streams, language=language)
         self._barge_in = settings.barge_in
         self._judge = BargeIn(settings.barge_in, language)
 
@@ -81,6 +80,7 @@ class Interruption(Floor):
 
     def _confirm(self, turn: Turn, now: float, out: list[Action]) -> None:
         """The caller has the floor."""
+        self._ear.listen_for(Mode.NORMAL)
         if self._hesitate == "keep":
             turn.steps["interrupted"] = now
         if turn.steps.pop("resumed", None) is not None:

@@ -120,6 +120,11 @@ class Turn:
         """True if there is anything of the turn's own to be said."""
         return any(not clip.is_filler for clip in self.clips)
 
+    @property
+    def text(self) -> str:
+        """What it has to say, as far as known."""
+        return " ".join(clip.text for clip in self.clips if not clip.is_filler)
+
     # Sound goes out
 
     def pump(self, now: float, *, may_play: bool = True) -> list[Action]:

@@ -34,6 +34,17 @@ def test_a_long_first_sentence_begins_at_its_first_comma_but_later_ones_stay_who
     ]
 
 
+def test_a_long_first_sentence_begins_at_its_first_dash_too_but_not_among_numbers():
+    assert cut("You are right about that one - we moved. Bye.") == [
+        "You are right about that one",
+        "we moved.",
+        "Bye.",
+    ]
+    assert cut("The numbers that were drawn are 3, 14, 15 and 92.") == [
+        "The numbers that were drawn are 3, 14, 15 and 92."
+    ]
+
+
 def test_what_cannot_be_spoken_is_left_out():
     assert cut("... \n --- \n * ") == []
 
