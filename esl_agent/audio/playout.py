@@ -142,10 +142,13 @@ class Playout:
         """How loud everything is from the next frame on (1: as it is), reached within that frame."""
         self._target = max(0.0, gain)
 
-    def clear(self) -> Sequence[News]:
-        """Cut: the next frame holds 5 ms of fading sound, then there is silence. Every clip is told as ended."""
+    def clear(self, *, fade: bool = True) -> Sequence[News]:
+        """Cut: the next frame holds 5 ms of fading sound, then there is silence. Every clip is told as ended.
+
+        Without ``fade`` there is silence at once: for lines on which the next frame is not heard after the last one.
+        """
         queue = self._queue
-        if queue and queue[0].has_begun and not self._is_dry:
+        if fade and queue and queue[0].has_begun and not self._is_dry:
             self._tail = _ramp(queue[0].take(self._fade), 1.0, 0.0)
         news = [*self._ended, *(Ended(source.key, source.heard) for source in queue)]
         self._ended.clear()

@@ -194,7 +194,9 @@ class Connection:
             self._bytes_per_second = self._listener.rate * 2.0
             self._opened_at = time.monotonic()
             self._allowed = BURST_SECONDS * self._bytes_per_second
-            self._listener.on_open(self)
+            self._flush()  # the listener may send at once, and the handshake's answer comes first
+            if not self.is_closed:
+                self._listener.on_open(self)
 
     def _on_message(self, message: bytes | str) -> None:
         listener = self._listener

@@ -56,7 +56,7 @@ class StreamingForkMedia:
         self._held_back = FIRST_SAMPLES / fork.rate
         self._lot = bytes(LOT_SAMPLES * 2)
         self._fork = AudioFork(leg.call, server, fork, self._on_news, clock)
-        self._voice = StreamedVoice(fork.rate, ticker, self._send, self._on_voice)
+        self._voice = StreamedVoice(fork.rate, ticker, self._send, self._on_voice, clock)
         self._starts: dict[tuple[int, int], float] = {}
         self._coming: deque[tuple[float, Event]] = deque()  # true when the caller hears it
         self._is_closed = False
@@ -77,7 +77,7 @@ class StreamingForkMedia:
     def clear(self) -> None:
         """Silence: at once from us, and what the module holds is thrown away."""
         is_playing = bool(self._coming) or self._voice.is_busy
-        self._voice.clear()
+        self._voice.clear(fade=False)  # what came before it is thrown away by the module
         self._cut()
         if is_playing and self._fork.is_connected:
             self._fork.send(self._lot)

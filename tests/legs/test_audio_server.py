@@ -105,6 +105,14 @@ def module(server, ear) -> Module:
     return made
 
 
+def test_a_listener_that_speaks_at_once_speaks_after_the_handshake(server, ear):
+    ear.listener.on_open = lambda connection: connection.send_sound(b"\1\2" * 160)
+    data = Module(server).shake(server.expect(ear.listener))
+    head, _, rest = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert rest in (b"", b"\x82\x7e\x01\x40" + b"\1\2" * 160)
+
+
 def test_a_calls_sound_arrives_in_frames_of_twenty_milliseconds(module, ear):
     module.sock.sendall(binary(b"\x01" * 320) + binary(b"\x02" * 640) + binary(b"\x03" * 1))
     module.sock.sendall(binary(b"\x03" * 318) + binary(b"") + binary(b"\x03" * 15361))
