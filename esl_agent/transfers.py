@@ -1,26 +1,30 @@
 """How many transfers there are and what they cost: shared by every call of the process.
 
-Whoever performs a Transfer asks first, with the Destination that the policy let through:
+    ledger = TransferLedger(time.monotonic, service.transfers)                       one for the process
+    transfers = CallTransfers(ledger, did.name, leg, policy, caps, mailbox.post)     one for each call
+    transfers.start(action)          performs a Transfer: asks the policy again, then the caps, then the leg
+    transfers.on_event(event)        sees Transferred and TransferFailed as they are handled
+    transfers.close()                the call is over
 
-    permit = ledger.ask(did_name, call_id, did.cascade.transfer, destination)
-    if isinstance(permit, Refusal): post(TransferFailed(destination.name, "limit"))     # permit.reason for the journal
-    ...
-    permit.connected()     at Transferred
-    permit.end()           at TransferFailed, or when the call is over; idempotent
-
-A blind transfer leaves our sight at Transferred: its cost is what ``assumed_minutes`` make, and ``end`` right after
-``connected`` keeps that. One greenlet hub, so no lock.
+A blind transfer leaves our sight at Transferred: its cost is what ``assumed_minutes`` make. One greenlet hub, so no
+lock.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from esl_agent.dialogue.destinations import Destination, Refusal, TransferSettings
+from esl_agent.dialogue.actions import Transfer
+from esl_agent.dialogue.destinations import Destination, Policy, Refusal, TransferSettings
+from esl_agent.dialogue.events import Event, TransferFailed, Transferred
+from esl_agent.legs.base import CallLeg, Post
 from esl_agent.setting import STRICT, setting
+
+log = logging.getLogger(__name__)
 
 HOUR = 3600.0
 
@@ -131,6 +135,51 @@ class TransferLedger:
         now = self.clock()
         if self._permits and now - self._permits[0].asked_at >= HOUR:
             self._permits = deque(p for p in self._permits if p.is_open or now - p.asked_at < HOUR)
+
+
+class CallTransfers:
+    """The transfers of one call, one after the other."""
+
+    def __init__(
+        self, ledger: TransferLedger, did: str, leg: CallLeg, policy: Policy, caps: TransferSettings, post: Post
+    ) -> None:
+        self._ledger = ledger
+        self._did = did
+        self._leg = leg
+        self._policy = policy
+        self._caps = caps
+        self._post = post
+        self._permit: Permit | None = None
+
+    def start(self, action: Transfer) -> None:
+        """Hand the call over if policy and caps allow it; one Transferred or TransferFailed is posted either way."""
+        found = self._policy.resolve(action.name)
+        if isinstance(found, Refusal) or (found.target, found.mode) != (action.number, action.mode):
+            log.error("call=%s a transfer that the policy does not know is not made", self._leg.id)
+            self._post(TransferFailed(action.name, "refused"))
+            return
+        permit = self._ledger.ask(self._did, self._leg.id, self._caps, found)
+        if isinstance(permit, Refusal):
+            log.warning("call=%s no transfer: %s", self._leg.id, permit.reason)
+            self._post(TransferFailed(action.name, "limit"))
+            return
+        self._permit = permit
+        self._leg.transfer(action.name, action.number, action.mode, action.briefing)
+
+    def on_event(self, event: Event) -> None:
+        """Keep the account: a transfer went through, or came back."""
+        if self._permit is None:
+            return
+        if isinstance(event, Transferred):
+            self._permit.connected()
+        elif isinstance(event, TransferFailed):
+            self._permit.end()
+            self._permit = None
+
+    def close(self) -> None:
+        """Whatever is open has ended. Idempotent."""
+        self._permit = None
+        self._ledger.forget_call(self._leg.id)
 
 
 def _over(limit: float, cost: float) -> bool:

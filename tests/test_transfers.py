@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from esl_agent.dialogue.destinations import Destination, Refusal, TransferSettings
-from esl_agent.transfers import HOUR, Permit, Totals, TransferLedger
+from esl_agent.dialogue.actions import Transfer
+from esl_agent.dialogue.destinations import Destination, DestinationSettings, Policy, Refusal, TransferSettings
+from esl_agent.dialogue.events import TransferFailed, Transferred
+from esl_agent.transfers import HOUR, CallTransfers, Permit, Totals, TransferLedger
 
 BLIND = Destination("desk", "1000 XML default", "blind", cost_per_minute=0.1)
 WARM = replace(BLIND, target="user/1000", mode="warm")
@@ -130,3 +133,70 @@ def test_old_permits_are_forgotten(clock):
         granted(ledger, CAPS, str(count)).end()
         clock.now += 60
     assert len(ledger._permits) <= 61
+
+
+class Leg:
+    id = "a"
+
+    def __init__(self) -> None:
+        self.transfers: list[Any] = []
+
+    def transfer(self, *asked: Any) -> None:
+        self.transfers.append(asked)
+
+
+class Stage:
+    def __init__(self, clock: Clock, **caps: Any) -> None:
+        self.ledger = TransferLedger(clock)
+        self.leg = Leg()
+        self.posted: list[Any] = []
+        settings = replace(CAPS, **caps)
+        policy = Policy({"desk": DestinationSettings(dial="user/1000", mode="warm")}, settings)
+        self.transfers = CallTransfers(self.ledger, "5000", self.leg, policy, settings, self.posted.append)  # type: ignore[arg-type]
+        found = policy.resolve("desk")
+        assert isinstance(found, Destination)
+        self.action = Transfer(found.name, found.target, found.mode)
+
+
+def test_a_transfer_that_is_allowed_reaches_the_leg(clock):
+    stage = Stage(clock)
+    stage.transfers.start(stage.action)
+    assert stage.leg.transfers == [("desk", "{leg_timeout=25}user/1000", "warm", None)]
+    assert stage.posted == []
+
+
+def test_a_transfer_over_a_cap_comes_back_at_once(clock):
+    stage = Stage(clock, max_per_call=1)
+    stage.transfers.start(stage.action)
+    stage.transfers.on_event(TransferFailed("desk", "busy"))
+    stage.transfers.start(stage.action)
+    assert stage.posted == [TransferFailed("desk", "limit")]
+    assert len(stage.leg.transfers) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "boss"},
+        {"number": "user/0900"},
+        {"number": "{leg_timeout=25}user/1000,sofia/gateway/pstn/0900"},
+        {"mode": "blind"},
+    ],
+)
+def test_a_transfer_the_policy_does_not_know_never_reaches_the_leg(clock, change):
+    stage = Stage(clock)
+    action = replace(stage.action, **change)
+    stage.transfers.start(action)
+    assert stage.leg.transfers == []
+    assert stage.posted == [TransferFailed(action.name, "refused")]
+
+
+def test_a_transferred_call_is_open_until_it_is_over(clock):
+    stage = Stage(clock, max_at_once=1)
+    stage.transfers.start(stage.action)
+    stage.transfers.on_event(Transferred("desk"))
+    clock.now += 60
+    assert "under way" in refused(stage.ledger, replace(CAPS, max_at_once=1), "b")
+    stage.transfers.close()
+    stage.transfers.close()
+    granted(stage.ledger, replace(CAPS, max_at_once=1), "b")
