@@ -1,4 +1,4 @@
-"""Whole calls over unicast: every part is real but the engines and FreeSWITCH; a recording is what was heard."""
+"""Whole calls whose agent streams: every part is real but the engines and FreeSWITCH."""
 
 from __future__ import annotations
 
@@ -96,3 +96,23 @@ def test_a_call_for_which_no_port_is_left_is_refused_and_said(service, caplog):
     assert call.hangup_cause == "NORMAL_TEMPORARY_FAILURE"
     assert "unicast.freeswitch_ports" in caplog.text
     until(lambda: not service.server.calls)
+
+
+def test_an_agent_that_streams_over_the_fork_is_heard_and_stopped(tmp_path):
+    service = Service(tmp_path, media="{kind: audio_fork, playback: stream}")
+    try:
+        service.switch.options = dataclasses.replace(service.switch.options, jambonz=True)
+        service.llm._replies = [REPLY, GOODBYE]
+        path = tmp_path / "call.wav"
+        call = service.call(Say(SPEECH, pause=0.2), BargeIn(SPEECH, after=0.8), record=path)
+        assert call.wait(12.0), service.story(call)
+        assert service.said(call)[0] == GREETING
+        assert service.said(call)[-1] == "Goodbye."
+        assert "playback started" not in [what for _, what, _ in call.facts]
+        _, agent = sides(path)
+        began = call.caller.spoken[1].began - call.started_at
+        at = next(index for index, when in enumerate(call.frame_times) if when >= began)
+        assert agent[at - 5 : at].min() > 200
+        assert (agent[at + 17 : at + 27] < 50).all()
+    finally:
+        service.close()
