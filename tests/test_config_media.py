@@ -44,12 +44,18 @@ def test_a_word_that_is_no_kind_is_said_with_its_line(tmp_path):
         ("unicast: {ports: [13999, 12000]}", "unicast.ports"),
         ("unicast: {freeswitch_ports: [80, 90]}", "unicast.freeswitch_ports"),
         ('unicast: {listen: "::1"}', "unicast.listen"),
+        ("unicast: {ports: [12000, 14000]}", "unicast.freeswitch_ports"),
         ("unicast: {freeswitch_host: pbx.example}", "unicast.freeswitch_host"),
     ],
 )
 def test_ports_and_addresses_that_cannot_be_are_said(tmp_path, agent, wrong):
     (problem,) = check(written(tmp_path, "", agent + "\n"), environment={})
     assert wrong in problem
+
+
+def test_one_range_may_serve_both_sides_of_two_machines(tmp_path):
+    agent = "unicast: {listen: 10.0.0.7, freeswitch_host: 10.0.0.8, freeswitch_ports: [12000, 13999]}\n"
+    assert check(written(tmp_path, "", agent), environment={}) == []
 
 
 @pytest.mark.parametrize(

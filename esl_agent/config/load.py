@@ -126,6 +126,14 @@ def _service(
             f"got '{service.audio.s1_listener.host}'"
         )
         problems.append(problem(document.place(path), path, sentence))
+    if service is not None and service.unicast.has_clashing_ports:
+        path = ("unicast", "freeswitch_ports")
+        ours, theirs = service.unicast.ports, service.unicast.freeswitch_ports
+        sentence = (
+            "expected a range apart from unicast.ports, because both are of one machine; "
+            f"got {theirs[0]} to {theirs[1]} beside {ours[0]} to {ours[1]}"
+        )
+        problems.append(problem(document.place(path), path, sentence))
     return service, defaults
 
 

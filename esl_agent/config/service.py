@@ -171,6 +171,13 @@ class UnicastSettings:
     def advertised(self) -> str:
         return self.advertise or self.listen
 
+    @property
+    def has_clashing_ports(self) -> bool:
+        """Both ranges are of this machine and overlap."""
+        is_one_machine = self.freeswitch_host in ("", self.listen) and ipaddress.ip_address(self.listen).is_loopback
+        overlap = min(self.ports[1], self.freeswitch_ports[1]) >= max(self.ports[0], self.freeswitch_ports[0])
+        return is_one_machine and overlap
+
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
