@@ -127,13 +127,13 @@ def _service(
         )
         problems.append(problem(document.place(path), path, sentence))
     if service is not None and service.unicast.has_clashing_ports:
-        path = ("unicast", "freeswitch_ports")
+        range_path = ("unicast", "freeswitch_ports")
         ours, theirs = service.unicast.ports, service.unicast.freeswitch_ports
         sentence = (
             "expected a range apart from unicast.ports, because both are of one machine; "
             f"got {theirs[0]} to {theirs[1]} beside {ours[0]} to {ours[1]}"
         )
-        problems.append(problem(document.place(path), path, sentence))
+        problems.append(problem(document.place(range_path), range_path, sentence))
     return service, defaults
 
 
