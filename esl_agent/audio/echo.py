@@ -97,14 +97,17 @@ class Echo:
             wide = _fit(heard, scaled, played, 0, late + early)
             if found is None or wide.share > max(found.share, SURE):
                 found = wide
-        if found.share >= SURE or (found.share >= LIKELY and energy.mean() < FAINT * found.played.mean()):
+        usual = max(FAINT, DOUBLE_TALK * self._coupling)
+        if found.share >= SURE or (found.share >= LIKELY and energy.mean() < usual * found.played.mean()):
             self._delay = late - found.offset
             coupling = min(float(np.median(energy / (found.played + _QUIET))), MAX_COUPLING)
             self._coupling += (coupling - self._coupling) * (0.3 if self._coupling else 1.0)
         elif not self._coupling:
             return [False] * len(frames)
         else:
-            found = _Fit(late - (self._delay or 0), 0.0, _smeared(played, late - (self._delay or 0), len(heard)))
+            places = [late - (self._delay or 0) + shift for shift in (-early, 0, early)]
+            smeared = [_smeared(played, min(max(0, place), late + early), len(heard)) for place in places]
+            found = _Fit(late, 0.0, np.maximum.reduce(smeared))
         most = DOUBLE_TALK * (self._coupling * found.played + _QUIET)
         return [bool(each) for each in energy <= most]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -26,6 +27,12 @@ Doubt = Callable[[Sequence[bytes], Sequence[bool], float], Sequence[bool]]
 ONSET_WINDOW = 0.2
 #: Barge-in may have this much unvoiced sound between its voiced frames.
 BARGE_IN_SLACK = 0.1
+#: So many unvoiced frames (0.2 s) are a pause; fewer are part of a word.
+PAUSE = 10
+#: The caller who goes on so soon after an utterance ended had not finished.
+CUT = 1.0
+#: So many words over the agent are more than a back-channel: the utterance is waited for like any other.
+CLAIM = 3
 
 
 class Endpointer:
@@ -38,6 +45,8 @@ class Endpointer:
         "_barge_mask",
         "_bits",
         "_doubt",
+        "_ended_at",
+        "_fell_silent",
         "_keep",
         "_onset_mask",
         "_over_agent",
@@ -47,6 +56,8 @@ class Endpointer:
         "_settle",
         "_silence",
         "_speaking",
+        "_sure",
+        "_unsettled",
         "last_voiced",
         "onset",
     )
@@ -62,6 +73,9 @@ class Endpointer:
         self._keep: deque[bytes] = deque(maxlen=frames(endpointing.pre_roll) + max(window, barge_window))
         self._patience = Patience(endpointing)
         self._settle = frames(barge_in.settle)
+        self._sure = max(1, frames(barge_in.sure) - self._over_agent)
+        self._unsettled = 0
+        self._ended_at = self._fell_silent = -math.inf
         self._silence = frames(endpointing.silence)
         self._bits = 0
         self._quiet = 0
@@ -74,11 +88,7 @@ class Endpointer:
         if voiced:
             self.last_voiced = now
         if self._speaking:
-            self._quiet = 0 if voiced else self._quiet + 1
-            if self._quiet < self._silence:
-                return None
-            self.rest()
-            return Change.ENDED
+            return self._go_on(voiced, now)
         self._keep.append(frame)
         mask = self._barge_mask if over_agent else self._onset_mask
         if voiced and not self._bits & mask:
@@ -89,11 +99,39 @@ class Endpointer:
             return None
         if self._doubt is not None and not self._is_believed(mask, needed, now):
             return None
+        if now - self._ended_at < CUT:
+            self._patience.was_cut(self.onset - self._fell_silent)
         self._speaking = True
         self._quiet = 0
+        self._unsettled = self._sure if over_agent else 0
         self._patience.began()
-        self._silence = self._settle if over_agent else frames(self._patience.silence)
+        self._reconsider()
         return Change.BEGAN
+
+    def _go_on(self, voiced: bool, now: float) -> Change | None:
+        """Account for a frame of the open utterance."""
+        if not voiced:
+            self._quiet += 1
+            if self._quiet < self._silence:
+                return None
+            if not self._unsettled:
+                self._patience.ended()
+                self._ended_at, self._fell_silent = now, now - self._quiet * FRAME_SECONDS
+            self.rest()
+            return Change.ENDED
+        if self._quiet >= PAUSE:
+            self._patience.paused(self._quiet * FRAME_SECONDS)
+            self._reconsider()
+        self._quiet = 0
+        if self._unsettled:
+            self._unsettled -= 1
+            if not self._unsettled:
+                self._reconsider()
+        return None
+
+    def _reconsider(self) -> None:
+        """How long the silence must be, after what has just become known."""
+        self._silence = self._settle if self._unsettled else frames(self._patience.silence)
 
     def _is_believed(self, mask: int, needed: int, now: float) -> bool:
         """Whether enough of the voiced frames stand up to doubt. Those that do not are unvoiced from here on."""
@@ -126,8 +164,10 @@ class Endpointer:
     def understood(self, text: str) -> None:
         """The words of the open utterance so far."""
         if self._speaking:
+            if len(text.split()) >= CLAIM:
+                self._unsettled = 0
             self._patience.understood(text)
-            self._silence = frames(self._patience.silence)
+            self._reconsider()
 
     def listen_for(self, mode: Mode) -> None:
         """What kind of answer is awaited from now on."""
