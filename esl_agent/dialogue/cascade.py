@@ -17,6 +17,7 @@ Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``nex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from esl_agent.audio.vad import VadSettings, VoiceDetector
@@ -34,6 +35,12 @@ from esl_agent.dialogue.interruption import Interruption
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.turn import Kind, Turn
+
+#: Nobody has spoken for so long: a pause in which the caller may be told that the time is almost up.
+WARNING_PAUSE = 1.0
+
+#: Several deadlines may pass at the same time; what is left of them after so many steps is left to the next Tick.
+DUE_AT_ONCE = 8
 
 
 class Cascade(Interruption):
@@ -55,6 +62,7 @@ class Cascade(Interruption):
         ear = Ear(settings, make_detector, second_opinion)
         super().__init__(settings, now, ear, streams=streams, language=language)
         self._call_ends = now + self._limits.answer
+        self._warns_at = math.inf
         self._silences = 0
         self.next_deadline: float | None = self._call_ends
         """When Tick is wanted; None only in OVER. May be too early, never too late: a frame that changes nothing
@@ -74,7 +82,9 @@ class Cascade(Interruption):
         else:
             self._on_event(event, now, out)
         due = self._deadline()
-        if due is not None and now >= due:
+        for _ in range(DUE_AT_ONCE):
+            if due is None or now < due:
+                break
             self._overdue(now, out)
             due = self._deadline()
         self.next_deadline = due
@@ -135,6 +145,8 @@ class Cascade(Interruption):
         if self.phase is not Phase.WAITING:
             return
         self._call_ends = now + self._limits.call
+        if 0 < self._limits.warn < self._limits.call:
+            self._warns_at = self._call_ends - self._limits.warn
         if not self._ear.is_open:
             self._media_due = now + self._limits.media
         if self._phrases.greeting:
@@ -254,7 +266,7 @@ class Cascade(Interruption):
         limits = self._limits
         match self.phase:
             case Phase.LISTENING:
-                return self._since + self._settings.silence.prompt_after
+                return min(self._since + self._settings.silence.prompt_after, self._warning_due())
             case Phase.CLOSING:
                 return self._closing_ends
             case Phase.WAITING:
@@ -266,6 +278,7 @@ class Cascade(Interruption):
             due.append(closed_at + limits.stt)
         if (turn := self._turn) is not None:
             due.append(turn.deadline(limits, self._since))
+            due.append(self._filler_due(turn))
         if self.phase is Phase.YIELDING:
             due.append(self._resumes_at())
         return min(due)
@@ -286,7 +299,10 @@ class Cascade(Interruption):
         elif self._media_due is not None and now >= self._media_due:
             self._close(self._phrases.failure, now, out)
         elif self.phase is Phase.LISTENING:
-            if now >= self._since + self._settings.silence.prompt_after:
+            if now >= self._warning_due():
+                self._warns_at = math.inf
+                self._say(Kind.PROMPT, self._phrases.time_warning, now, out, name="time_warning")
+            elif now >= self._since + self._settings.silence.prompt_after:
                 self._break_silence(now, out)
         elif (opened_at := self._utterances.opened_at) is not None and now >= self._ear.utterance_ends_by(opened_at):
             self._close_utterance(now, out)
@@ -294,8 +310,14 @@ class Cascade(Interruption):
             self._resume_without_words(now, out)
         elif (late := self._utterances.overdue(now, limits.stt)) is not None:
             self._stt_failed(late, True, now, out)
+        elif (waiting := self._turn) is not None and now >= self._filler_due(waiting):
+            self._fill(waiting, now, out)
         elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
             self._turn_overdue(current, now, out)
+
+    def _warning_due(self) -> float:
+        """When the caller is told that the time is almost up: once, in a pause."""
+        return max(self._warns_at, self._since + WARNING_PAUSE)
 
     def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
         limits = self._limits

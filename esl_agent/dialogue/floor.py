@@ -6,6 +6,8 @@ caller's side and the deadlines; the laws stand there. Every method appends its 
 
 from __future__ import annotations
 
+import math
+
 from esl_agent.dialogue.actions import (
     AbandonTurn,
     AbandonUtterance,
@@ -52,6 +54,7 @@ class Floor:
         self._failures = 0
         self._repeats = 0
         self._sounding: tuple[int, int] | None = None
+        self._fillers = 0
 
     @property
     def turn_number(self) -> int:
@@ -87,9 +90,10 @@ class Floor:
         turn.end_text()
         self._advance(turn, now, out)
 
-    def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
+    def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
         messages = self.transcript.messages(self._settings.prompt, self._limits.history)
         turn = self._new_turn(Kind.REPLY, now, retries=retries)
+        turn.fillers = fillers
         turn.steps.update(self._utterances.last_times)
         turn.mark("asked", now)
         out.append(AskModel(turn.number, messages))
@@ -107,6 +111,25 @@ class Floor:
         # A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more.
         if turn.is_finished and not (self.phase is Phase.YIELDING and turn.hang_up):
             self._finish(turn, now, out)
+
+    # Until the answer is ready
+
+    def _filler_due(self, turn: Turn) -> float:
+        """When the caller has waited long enough to be told so; infinity if not in this turn."""
+        after = self._settings.filler.after
+        if not after or turn.kind is not Kind.REPLY or turn.fillers or turn.has_sound or not self._phrases.filler:
+            return math.inf
+        if self.phase is not Phase.THINKING:
+            return math.inf
+        return max(turn.steps["asked"], turn.steps.get("speech_ended", 0.0) + after)
+
+    def _fill(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """Say that it takes a moment, within the turn: its answer waits until that was heard."""
+        turn.add_filler(self._phrases.filler[self._fillers % len(self._phrases.filler)])
+        self._fillers += 1
+        self._advance(turn, now, out)
+
+    # What is heard
 
     def _began(self, number: int, clip_number: int, now: float) -> None:
         """A clip is heard from now on: its echo is not the caller's voice."""
@@ -189,14 +212,14 @@ class Floor:
             turn.end_text()
             self._advance(turn, now, out)
             return
-        self._abandon(turn, now, out, stop=True)
+        self._abandon(turn, now, out, stop=self.phase is Phase.YIELDING)  # a filler is heard to its end
         if self.phase is not Phase.YIELDING and retryable and turn.retries < self._limits.retries:
-            self._ask(now, out, turn.retries + 1)
+            self._ask(now, out, turn.retries + 1, turn.fillers)
         else:
             self._fail(now, out)
 
     def _tts_failed(self, turn: Turn, clip: int, retryable: bool, now: float, out: list[Action]) -> None:
-        if retryable and turn.retry_clip(clip, self._limits.retries):
+        if turn.forgo_filler(clip, now) or (retryable and turn.retry_clip(clip, self._limits.retries)):
             self._advance(turn, now, out)
             return
         self._abandon(turn, now, out, stop=True)

@@ -47,11 +47,18 @@ class Phrases:
         "Last words when the service is stopped or an operator ends the call.",
     )
     goodbye: str = setting("Thank you for calling. Goodbye.", "Last words after a caller who stays silent.")
+    time_warning: str = setting(
+        "I am sorry, our time is almost up.", "Said once, limits.warn seconds before the end of the call."
+    )
+    filler: tuple[str, ...] = setting(
+        ("One moment please.",), "Said in turn when an answer takes longer than filler.after. The model never sees it."
+    )
 
     def clauses(self) -> list[str]:
         """Every phrase, cut as the agent will speak it: what a cache can hold ready."""
-        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.failure)
-        return [clause for text in (*texts, self.too_long, self.ended, self.goodbye) for clause in cut(text)]
+        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.time_warning, *self.filler)
+        last = (self.failure, self.too_long, self.ended, self.goodbye)
+        return [clause for text in (*texts, *last) for clause in cut(text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +138,32 @@ class SilenceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FillerSettings:
+    """What a caller hears while the answer is not ready."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    after: float = setting(
+        1.5,
+        "Seconds from the end of the caller's speech without an answer's first sound, after which phrases.filler is "
+        "said, once for each answer. 0: never.",
+        ge=0.0,
+        le=30.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """Deadlines. Every wait of a call ends here at the latest."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     call: float = setting(600.0, "Seconds after the answer at which the call is ended, politely.", ge=5.0, le=86400.0)
+    warn: float = setting(
+        30.0,
+        "Seconds before limits.call at which phrases.time_warning is said, at the next pause. 0, or no less than "
+        "limits.call: never.",
+        ge=0.0,
+        le=3600.0,
+    )
     answer: float = setting(10.0, "Seconds the switch may take to answer the call.", ge=1.0, le=120.0)
     media: float = setting(5.0, "Seconds after the answer for the caller's sound to arrive, and to come back.", ge=0.5)
     stt: float = setting(5.0, "Seconds from the end of an utterance to its text.", ge=0.5, le=120.0)
@@ -158,6 +186,7 @@ class CascadeSettings:
     endpointing: EndpointingSettings = setting(EndpointingSettings, "When an utterance begins and ends.")
     barge_in: BargeInSettings = setting(BargeInSettings, "When speech over the agent wins the floor.")
     silence: SilenceSettings = setting(SilenceSettings, "What happens when nobody says anything.")
+    filler: FillerSettings = setting(FillerSettings, "What a caller hears while the answer is not ready.")
     limits: LimitSettings = setting(LimitSettings, "Deadlines of the call.")
     dtmf: DtmfSettings = setting(DtmfSettings, "What becomes of the keys a caller presses.")
     destinations: dict[str, DestinationSettings] = setting(

@@ -13,7 +13,7 @@ from enum import Enum
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.actions import Action, Play, Synthesise
-from esl_agent.dialogue.clauses import ClauseCutter
+from esl_agent.dialogue.clauses import ClauseCutter, cut
 from esl_agent.dialogue.settings import LimitSettings
 
 #: Clips queued with the leg at once: one that sounds and one behind it, so that there is no gap.
@@ -88,6 +88,7 @@ class Turn:
     progressed_at: float = 0.0
     heard_any: bool = False
     false_interruptions: int = 0
+    fillers: int = 0
     steps: dict[str, float] = field(default_factory=dict)
     clips: list[ClipState] = field(default_factory=list)
     _count: int = 0
@@ -96,6 +97,11 @@ class Turn:
     def mark(self, step: str, now: float) -> None:
         """Note when ``step`` happened; the first time counts."""
         self.steps.setdefault(step, now)
+
+    def _mark_for(self, clip: ClipState, step: str, now: float) -> None:
+        """Fillers are no step of an answer."""
+        if not clip.is_filler:
+            self.mark(step, now)
 
     # Text comes in
 
@@ -114,6 +120,30 @@ class Turn:
         for clause in clauses:
             yield ClipState(self._count, clause, is_filler)
             self._count += 1
+
+    def add_filler(self, text: str) -> None:
+        """Something to hear until the answer is ready; it comes before all that is not with the leg yet."""
+        place = sum(clip.played_at is not None or clip.done_at is not None for clip in self.clips)
+        self.clips[place:place] = self._new_clips(cut(text), is_filler=True)
+        self.fillers += 1
+
+    def drop_unheard_fillers(self) -> None:
+        """The answer's sound came before the filler's: nobody needs it any more."""
+        self.clips = [clip for clip in self.clips if not (clip.is_filler and clip.sound is None)]
+
+    def forgo_filler(self, number: int, now: float) -> bool:
+        """A clip's sound will not come (any more). False if it is no filler, and has to be said."""
+        clip = self.clip(number)
+        if clip is None or not clip.is_filler:
+            return False
+        clip.whole_at = now
+        self.drop_unheard_fillers()
+        return True
+
+    @property
+    def has_sound(self) -> bool:
+        """True if there is some of its own words' sound."""
+        return any(clip.sound is not None and not clip.is_filler for clip in self.clips)
 
     @property
     def has_words(self) -> bool:
@@ -139,7 +169,7 @@ class Turn:
             if clip.sound is None:
                 if clip.asked_at is None and not is_making and ahead <= MAX_AHEAD:
                     clip.asked_at = now
-                    self.mark("first_clause", now)
+                    self._mark_for(clip, "first_clause", now)
                     actions.append(Synthesise(self.number, clip.number, clip.text))
                 break
             is_making = is_making or _made_nothing_since(clip) is not None
@@ -148,7 +178,7 @@ class Turn:
             if may_play and outstanding < MAX_OUTSTANDING:
                 clip.played_at = now
                 outstanding += 1
-                self.mark("play", now)
+                self._mark_for(clip, "play", now)
                 actions.append(Play(self.number, clip.number, clip.sound, clip.start))
             else:
                 ahead += 1
@@ -163,7 +193,9 @@ class Turn:
         clip.grown_at = now
         if isinstance(sound, Sound):
             clip.whole_at = now
-        self.mark("first_audio", now)
+        self._mark_for(clip, "first_audio", now)
+        if not clip.is_filler:
+            self.drop_unheard_fillers()
         return True
 
     def synthesis_ended(self, number: int, now: float) -> ClipState | None:

@@ -12,7 +12,7 @@ from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, LimitSettings, Phrases
+from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, FillerSettings, LimitSettings, Phrases
 from esl_agent.dialogue.turn import REST, SETTLE
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
@@ -75,7 +75,14 @@ configs = st.builds(
     CascadeSettings,
     phrases=st.sampled_from([Phrases(), Phrases(greeting=""), Phrases(still_there=())]),
     barge_in=barge_ins,
-    limits=st.builds(LimitSettings, retries=st.integers(0, 2), failures=st.integers(1, 3), call=st.just(60.0)),
+    filler=st.builds(FillerSettings, after=st.sampled_from([0.0, 0.8, 1.5])),
+    limits=st.builds(
+        LimitSettings,
+        retries=st.integers(0, 2),
+        failures=st.integers(1, 3),
+        call=st.just(60.0),
+        warn=st.sampled_from([0.0, 55.0]),
+    ),
 )
 lines = st.tuples(st.booleans(), st.sampled_from([0, 2, 6, 6, 7, 8, 9]))
 """Whether the leg streams, and how many steps go well before the schedule begins: with 6, a reply is spoken."""
@@ -142,18 +149,31 @@ class Chaos(World):
         assert action.audio is self.sounds[key], f"not the first sound made for {key}"
         assert key not in self.on_leg, f"a clip that is with the leg plays again: {key}"
         assert not (self.phase is Phase.YIELDING and self.hesitate == "pause"), "a suspended turn makes sound"
-        waiting = [clip for turn, clip in self.to_go_on.keys() - self.may_be_skipped if turn == action.turn]
-        assert action.clip == min(waiting, default=action.clip), f"a clip is skipped: {waiting} wait, {key} plays"
+        waiting = [each for each in self.to_go_on.keys() - self.may_be_skipped if each[0] == action.turn]
+        assert key == min(waiting, default=key, key=self.place), f"a clip is skipped: {waiting} wait, {key} plays"
         if key in self.plays:
             assert key in self.to_go_on, f"a clip that was not cut plays again: {key}"
             assert action.start == self.to_go_on.pop(key), f"{key} does not go on where it was cut"
             self.may_be_skipped.discard(key)
         else:
-            previous = {clip for turn, clip in self.plays if turn == action.turn}
-            assert action.clip == len(previous), f"clips out of order: {key} after {previous}"
             assert action.start == 0.0
+            others = [each for each in self.written if each[0] == action.turn and each != key]
+            if self.is_filler(key):
+                assert not any(map(self.is_filler, others)), f"two fillers in a turn: {key}"
+            else:
+                early = [each for each in others if each > key and each in self.plays and not self.is_filler(each)]
+                late = [each for each in others if each < key and each not in self.plays and not self.is_filler(each)]
+                assert not early + late, f"clips out of order: {key}, early {early}, late {late}"
         self.plays.append(key)
         self.on_leg[key] = OnTheLeg(action, self.now)
+
+    def is_filler(self, key: _Key) -> bool:
+        asked = {ask.turn for ask in self.all(act.AskModel)}
+        return key[0] in asked and self.written[key] in self.config.phrases.filler
+
+    def place(self, key: _Key) -> tuple[bool, _Key]:
+        """Clips in the order in which they are heard: the filler comes before the answer."""
+        return not self.is_filler(key), key
 
     def hung_up(self) -> None:
         pass
