@@ -165,7 +165,11 @@ class UnicastSettings:
         "First and last port on FreeSWITCH's side: nobody else's, another agent of the same FreeSWITCH included, and "
         "outside its RTP range.",
     )
-    native: bool = setting(False, "Leave G.711 calls in G.711 on the way: half the bytes, no other gain.")
+    native: bool = setting(
+        False,
+        "Leave G.711 calls in G.711 on the way: half the bytes. Not with FreeSWITCH 1.11: it takes two locks in the "
+        "wrong order there, and a call may hang in it for ever when it is hung up (one of six did).",
+    )
 
     @property
     def advertised(self) -> str:

@@ -44,6 +44,8 @@ class FreeSwitchLeg:
         self._is_answered = False
         self.handover = Handover(call, self.id, post)
         """Transfers; ``handover.prepare`` says where its sound lies."""
+        self.before_handover: Callable[[], float] | None = None
+        """Set by media that must be quiet before the channel goes elsewhere; how many seconds that takes."""
         self._watchers: list[Callable[[esl.Event], None]] = []
         call.on_event_hook = self._on_event
         call.on_closed_hook = self._on_closed
@@ -76,7 +78,11 @@ class FreeSwitchLeg:
         self.call.request(commands.api("uuid_kill", self.id, cause), on_reply=replied)
 
     def transfer(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
-        self.handover.start(name, number, mode, briefing)
+        wait = self.before_handover() if self.before_handover is not None else 0.0
+        if wait:
+            self.call.link.deadlines.after(wait, lambda: self.handover.start(name, number, mode, briefing))
+        else:
+            self.handover.start(name, number, mode, briefing)
 
     def send_digits(self, digits: str) -> None:
         self.call.request(commands.api("uuid_send_dtmf", self.id, digits))
@@ -138,4 +144,5 @@ class FreeSwitchLeg:
         self._post(HungUp(self.call.hangup_cause or left))
         # The call's parts hold each other; let go, so that it is freed at once and not by the collector.
         self._watchers.clear()
+        self.before_handover = None
         self.call.on_event_hook = self.call.on_closed_hook = None

@@ -11,6 +11,10 @@ Facts behind it (switch_ivr.c, FreeSWITCH 1.11; each seen on a running one):
   first is never joined, and outlives the session that its thread writes to.
 - So it is taken up again through a new park: ``uuid_transfer ... park inline`` keeps the call, our connection and its
   events. The dialplan behind ``socket`` is left behind with it; ``park_timeout``, which a park uses up, is set anew.
+- What resets the session holds its codec lock while it waits for the thread that plays our datagrams, and that thread
+  may be waiting for the lock (by source): the channel would hang for good. So we are quiet before ``uuid_transfer``.
+- With ``native`` the same thread takes the read codec's lock, which the park loop holds when a signal (a BYE) arrives:
+  such a hang was seen on one of six calls.
 - Comfort noise comes as a datagram full of 0xFF (of the size of L16, with ``native`` too), or as two bytes.
 """
 
@@ -42,6 +46,10 @@ STALL_SECONDS = 3.0
 RETRY_SECONDS = 0.2
 #: After an application ended, datagrams that are to come again have come by then.
 SETTLE_SECONDS = 0.1
+#: So long before the channel goes elsewhere nothing may be sent; and so long it stays quiet if it did not go.
+QUIET_SECONDS, STAYED_SECONDS = 0.06, 1.0
+#: FreeSWITCH sends its first datagram 20 to 40 ms after the command (measured).
+FIRST_SECONDS = 1.0
 #: Applications that never hold the sound up: the two that park, and those over at once.
 PARKING = ("park", "socket", "set", "answer")
 
@@ -104,7 +112,9 @@ class UnicastMedia:
         self._tries = 0  # since sound last came steadily
         self._running: set[str] = set()
         self._is_held = False  # an application began since the last datagram
+        self._quiet_until = 0.0
         self._last_frame = 0.0
+        leg.before_handover = self._quiet
         leg.watch(self._on_event)
 
     def start(self) -> None:
@@ -150,7 +160,7 @@ class UnicastMedia:
             if self._state is not _State.ASKED:
                 return
             self._opened()
-        elif self._is_held:
+        elif self._is_held and self._clock() >= self._quiet_until:
             self._is_held = False
             self._voice.open()
         self._last_frame = self._clock()
@@ -201,7 +211,7 @@ class UnicastMedia:
 
     def _begin_attempt(self) -> int:
         self._attempt += 1
-        attempt, seconds = self._attempt, self._settings.connect_timeout
+        attempt, seconds = self._attempt, min(FIRST_SECONDS, self._settings.connect_timeout)
         self._call.link.deadlines.after(
             seconds, lambda: self._failed(attempt, f"no sound came from FreeSWITCH within {seconds:g} s")
         )
@@ -282,6 +292,12 @@ class UnicastMedia:
         if self._state is _State.OPEN:
             self._is_held = True
             self._voice.pause()
+
+    def _quiet(self) -> float:
+        """The channel is about to be taken elsewhere. If it stays after all, sound goes on by itself."""
+        self._hold()
+        self._quiet_until = self._clock() + STAYED_SECONDS
+        return QUIET_SECONDS
 
     def _application_ended(self, headers: Mapping[str, str]) -> None:
         uuid = headers.get("Application-UUID", "")

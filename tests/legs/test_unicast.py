@@ -167,6 +167,30 @@ def test_no_second_port_is_ever_asked_for_beside_a_living_one(line):
     assert line.call.machine.crash_reason == ""
 
 
+# A transfer
+
+
+def test_before_a_transfer_the_line_is_quiet_because_freeswitch_may_hang_otherwise(line):
+    line.media.play(Clip(1, 0, TONE))
+    line.pass_(0.5)
+    line.leg.transfer("desk", "6000", "blind", None)
+    assert commands(line, "uuid_transfer") == []
+    line.pass_(0.06)
+    assert line.ticks.ticks == {}
+    line.pass_(0.04)
+    assert len(commands(line, "uuid_transfer")) == 1
+
+
+def test_a_transfer_that_is_refused_lets_the_agent_go_on(line):
+    line.call.machine.refuse("api uuid_transfer", "-ERR no")
+    line.media.play(Clip(1, 0, TONE))
+    line.pass_(0.5)
+    line.leg.transfer("desk", "6000", "blind", None)
+    line.pass_(6.5)
+    assert line.of(Played) == [Played(1, 0, 5.0)]
+    assert line.losses() == []
+
+
 # Real sockets below.
 
 
