@@ -47,6 +47,7 @@ class Endpointer:
         "_doubt",
         "_ended_at",
         "_fell_silent",
+        "_gap",
         "_keep",
         "_onset_mask",
         "_over_agent",
@@ -76,6 +77,7 @@ class Endpointer:
         self._sure = max(1, frames(barge_in.sure) - self._over_agent)
         self._unsettled = 0
         self._ended_at = self._fell_silent = -math.inf
+        self._gap = 0.0
         self._silence = frames(endpointing.silence)
         self._bits = 0
         self._quiet = 0
@@ -99,13 +101,15 @@ class Endpointer:
             return None
         if self._doubt is not None and not self._is_believed(mask, needed, now):
             return None
-        if now - self._ended_at < CUT:
-            self._patience.was_cut(self.onset - self._fell_silent)
+        self._gap = self.onset - self._fell_silent if now - self._ended_at < CUT else 0.0
         self._speaking = True
         self._quiet = 0
         self._unsettled = self._sure if over_agent else 0
         self._patience.began()
-        self._reconsider()
+        if over_agent:
+            self._silence = self._settle
+        else:
+            self._is_meant()
         return Change.BEGAN
 
     def _go_on(self, voiced: bool, now: float) -> Change | None:
@@ -126,8 +130,16 @@ class Endpointer:
         if self._unsettled:
             self._unsettled -= 1
             if not self._unsettled:
-                self._reconsider()
+                self._is_meant()
         return None
+
+    def _is_meant(self) -> None:
+        """The utterance is no cough and no back-channel: it is waited for like any other, and teaches."""
+        self._unsettled = 0
+        if self._gap:
+            self._patience.was_cut(self._gap)
+            self._gap = 0.0
+        self._reconsider()
 
     def _reconsider(self) -> None:
         """How long the silence must be, after what has just become known."""
@@ -164,10 +176,11 @@ class Endpointer:
     def understood(self, text: str) -> None:
         """The words of the open utterance so far."""
         if self._speaking:
-            if len(text.split()) >= CLAIM:
-                self._unsettled = 0
             self._patience.understood(text)
-            self._reconsider()
+            if self._unsettled and len(text.split()) >= CLAIM:
+                self._is_meant()
+            else:
+                self._reconsider()
 
     def listen_for(self, mode: Mode) -> None:
         """What kind of answer is awaited from now on."""
