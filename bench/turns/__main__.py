@@ -21,7 +21,6 @@ from bench.turns.speech import directory
 from bench.turns.world import Dialogue, World
 from esl_agent.audio.silero import second_opinion
 from esl_agent.dialogue.cascade import Cascade
-from esl_agent.dialogue.ear import Mode
 from esl_agent.dialogue.settings import CascadeSettings, LimitSettings, Phrases, SilenceSettings
 
 RESULTS = Path(__file__).resolve().parent.parent / "RESULTS.md"
@@ -35,10 +34,7 @@ def ours(call: Call, opinion: str = "none") -> Dialogue:
     limits = LimitSettings(call=MORE_THAN_ENOUGH)
     silence = SilenceSettings(prompt_after=120.0)
     settings = CascadeSettings(phrases=phrases, limits=limits, silence=silence)
-    cascade = Cascade(settings, 0.0, second_opinion=second_opinion(opinion))
-    if call.script.awaited:
-        cascade._ear.listen_for(Mode(call.script.awaited))
-    return cascade
+    return Cascade(settings, 0.0, second_opinion=second_opinion(opinion))
 
 
 def contestants(script: Script, *, ours_only: bool) -> dict[str, Callable[[Call], Dialogue]]:

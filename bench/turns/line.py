@@ -46,8 +46,6 @@ class Script:
     seconds: float = 0.0
     question: str = "How can I help you?"
     partials: bool = True
-    awaited: str = ""
-    """The Mode our dialogue has been told to listen in ("dictation", "short"); the peers know of none."""
 
 
 @dataclass(frozen=True, slots=True)

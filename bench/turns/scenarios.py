@@ -14,11 +14,12 @@ DELAYS = (0.02, 0.08, 0.15, 0.3)
 DISTURBANCES = ("cough", "click", "dtmf", "ring-back", "busy", "beep")
 #: Ten minutes in which nobody says anything and the agent talks all the time.
 LONG = 600.0
-#: What the agent asks before each kind of turn.
+#: What the agent asks before each turn: from it our dialogue knows what is coming. Else it asks ANYTHING.
 QUESTIONS = {
     "number": "What is your telephone number?",
     "yes-no": "Is that right?",
 }
+ANYTHING = "How can I help you?"
 #: What callers say, and the row it makes.
 TURNS = {
     "sentence": "sentences",
@@ -26,13 +27,11 @@ TURNS = {
     "number": "dictated numbers",
     "yes-no": "yes or no",
 }
-#: The mode in which our dialogue listens where it knows what is coming.
-AWAITED = {"number": "dictation", "yes-no": "short"}
 #: Rows that are the sum of others: a mixture, in which one fixed silence has to serve all.
 MIXTURES = {
-    "all four, nothing known": ("sentences", "sentences with a pause", "dictated numbers", "yes or no"),
-    "all four, the mode known": (
-        "sentences", "sentences with a pause", "dictated numbers, awaited", "yes or no, awaited",
+    "all four": ("sentences", "sentences with a pause", "dictated numbers", "yes or no"),
+    "all four, unasked": (
+        "sentences", "sentences with a pause", "dictated numbers, unasked", "yes or no, unasked",
     ),
 }  # fmt: skip
 
@@ -86,12 +85,11 @@ def _barge_ins(rate: int, wide: str, seed: int) -> Iterator[Script]:
 
 def _turns(rate: int, wide: str, seed: int) -> Iterator[Script]:
     for item, name in TURNS.items():
-        script = Script(f"{name}{wide}", "turns", item, 10, seed, rate, question=QUESTIONS.get(item, "How can I help?"))
+        script = Script(f"{name}{wide}", "turns", item, 10, seed, rate, question=QUESTIONS.get(item, ANYTHING))
         yield script
         yield replace(script, row=f"{name}, words only at the end{wide}", partials=False)
-        if item in AWAITED:
-            yield replace(script, row=f"{name}, awaited{wide}", awaited=AWAITED[item])
+        if item in QUESTIONS:
+            yield replace(script, row=f"{name}, unasked{wide}", question=ANYTHING)
         if item in ("paused", "number"):
             for noise, snr in (("white", 20.0), ("pink", 10.0), ("babble", 10.0)):
-                noisy = replace(script, row=f"{name}, {noise} {snr:g} dB{wide}", count=6, noise=noise, snr=snr)
-                yield replace(noisy, awaited=AWAITED.get(item, ""))
+                yield replace(script, row=f"{name}, {noise} {snr:g} dB{wide}", count=6, noise=noise, snr=snr)
