@@ -40,6 +40,31 @@ def trim(sound: Sound, below_peak: float = 40.0) -> Sound:
     return Sound(b"".join(frames[loud[0] : loud[-1] + 1]), sound.rate) if loud else sound
 
 
+def louder(sound: Sound, decibels: float) -> Sound:
+    """``sound`` louder by ``decibels``, softer if they are negative."""
+    return Sound(audioop.mul(sound.pcm, 2, 10 ** (decibels / 20)), sound.rate) if decibels else sound
+
+
+def cough(rate: int) -> Sound:
+    """Something like a cough, made of noise: two bursts that begin hard and die away, with the throat's resonances.
+
+    No recording: a stand-in for one. The resonances and times are of the order of those of a real cough.
+    """
+    noise = np.random.default_rng(3)
+    parts = []
+    for seconds, level in ((0.26, 1.0), (0.2, 0.7)):
+        time = np.arange(round(rate * seconds)) / rate
+        burst = noise.normal(0.0, 1.0, len(time))
+        for pitch, width in ((550.0, 250.0), (1400.0, 500.0)):
+            span = np.arange(round(rate * 0.02)) / rate
+            throat = np.exp(-np.pi * width * span) * np.cos(2 * np.pi * pitch * span)
+            burst = burst + 2.0 * np.convolve(burst, throat, mode="full")[: len(time)] / np.sqrt(len(span))
+        parts.append(level * burst * np.minimum(time / 0.008, 1.0) * np.exp(-time / 0.09))
+        parts.append(np.zeros(round(rate * 0.06)))
+    samples = np.concatenate(parts)
+    return Sound((samples * (12000 / np.abs(samples).max())).astype("<i2").tobytes(), rate)
+
+
 def line_noise(rate: int, level: float, seed: int, seconds: float = 4.0) -> bytes:
     """White noise of ``level`` dBFS (RMS), the same for the same seed."""
     deviation = 32768 * 10 ** (level / 20)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from esl_agent.audio.pcm import Sound, rms
 from esl_agent.testing.caller import (
     BargeIn,
+    GetThrough,
     HangUp,
+    Over,
     Press,
     PretendCaller,
     Say,
@@ -165,3 +167,45 @@ def test_every_frame_is_20_ms_whatever_the_agent_does(speaks: list[bool]) -> Non
     for number, loud in enumerate(speaks):
         assert len(caller.next_frame(LOUD if loud else SILENT, number / 50)) == 320
     assert all(a.ended <= b.began for a, b in zip(caller.spoken, caller.spoken[1:], strict=False))
+
+
+def ringing(seconds: float) -> list[bytes]:
+    pcm = Sound(
+        (np.sin(2 * np.pi * 440 * np.arange(int(8000 * seconds)) / 8000) * 4000).astype("<i2").tobytes(), 8000
+    ).pcm
+    return [pcm[i : i + 320] for i in range(0, len(pcm), 320)]
+
+
+def test_a_murmur_comes_over_the_agent_and_the_next_one_does_not_wait_for_an_answer() -> None:
+    caller = PretendCaller([Over(WORD, after=1.0), Over(WORD, after=0.5)], phone_line=False, noise=None)
+    frames = converse(caller, [(1.0, 9.0)], 9.0)
+    assert [round(spoken.began, 2) for spoken in caller.spoken] == [2.0, 2.9]
+    assert [spoken.purpose for spoken in caller.spoken] == ["over", "over"]
+    assert rms(frames[100]) == pytest.approx(rms(WORD.pcm[:320]) / 2, rel=0.02)
+
+
+def test_after_a_pause_of_the_agent_the_seconds_count_anew() -> None:
+    caller = PretendCaller([Over(WORD, after=1.0), BargeIn(WORD, after=1.0)], phone_line=False)
+    converse(caller, [(1.0, 2.1), (3.5, 9.0)], 9.0)
+    assert [round(spoken.began, 2) for spoken in caller.spoken] == [2.0, 4.5]
+
+
+def test_a_caller_who_is_put_through_waits_for_a_voice_behind_the_ringing() -> None:
+    caller = PretendCaller([GetThrough(), SayNow(WORD)], phone_line=False)
+    agent, voice = [LOUD] * 50, recording("hello-world")
+    said = telephone(trim(voice), 8000).pcm
+    person = [said[i : i + 320] for i in range(0, len(said), 320)]
+    heard = [*agent, *[SILENT] * 50, *ringing(1.0), *[SILENT] * 100, *ringing(1.0), *person, *[SILENT] * 50]
+    for number, frame in enumerate(heard):
+        caller.next_frame(frame, number / 50)
+    assert caller.spoken[0].began == pytest.approx(6.2, abs=0.2)
+
+
+def test_recordings_are_joined_and_a_cough_says_that_it_is_none() -> None:
+    parts = [trim(recording(name)).seconds for name in ("vm-theperson", "digits-2")]
+    assert recording("vm-theperson+digits-2").seconds == pytest.approx(sum(parts) + 0.1, abs=0.01)
+    assert recorded_text("vm-theperson+digits-2") == "The person at extension two"
+    assert recorded_text("cough") == "[cough, synthetic]"
+    assert recording("cough") == recording("cough")
+    with pytest.raises(KeyError):
+        recorded_text("no-such-recording")
