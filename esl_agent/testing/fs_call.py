@@ -170,7 +170,8 @@ class PretendCall:
         heard = b""
         if self.machine.is_up:
             playing = self.machine.playing
-            heard = playing.take_frame(self._size) if playing else self._unicast.take() if self._unicast else b""
+            sent = self._unicast.take() if self._unicast and not playing else b""
+            heard = playing.take_frame(self._size) if playing else self.machine.bridges.take_frame(self._size) or sent
             if playing or self.machine.writes_when_idle:
                 for fork in self._forks.values():
                     heard = (fork.playout.take(self._size) if fork.playout else b"") or heard

@@ -89,7 +89,7 @@ class Machine:
         self.executor = Executor(self, load)
         self.forks = Forks(self, self.options.jambonz)
         self.unicast = Unicast(self)
-        self.bridges = Bridges(self, self.options.callees)
+        self.bridges = Bridges(self, self.options.callees, load)
         self._commands = Commands(self, Api(self, self.options.apis), self.options.full)
         self.ending = Ending(
             self,

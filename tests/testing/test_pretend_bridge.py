@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from virtual_agent import Agent, app
+from virtual_agent import FILES, Agent, app
 
+from esl_agent.audio.pcm import Sound
 from esl_agent.testing.fs_bridge import Callee
 from esl_agent.testing.fs_channel import Party
 from esl_agent.testing.fs_machine import Options
@@ -127,3 +128,22 @@ def test_an_agent_may_leave_a_call_it_has_transferred():
     found.machine.caller_hangs_up(10.0)
     found.until(11.0)
     assert not found.machine.is_up
+
+
+def test_the_caller_hears_ringing_then_whoever_took_the_call_and_then_nothing():
+    words = Sound(b"\x01\x02" * 800, 8000)
+    found = agent(Callee(rings=1.0, decides=2.0, talks=5.0, says=words))
+    found.say("api uuid_setvar u ringback %(1000,500,440)", app("bridge", CONFIRMED.replace("/b.wav", "/b2.wav")))
+    bridges = found.machine.bridges
+    assert bridges.take_frame(320) == b""
+    heard = {}
+    for step in range(50, 500):
+        found.until(step / 50)
+        heard[step / 50] = bridges.take_frame(320)
+    rings = [at for at, frame in heard.items() if at < 4.0 and frame.strip(b"\0")]
+    assert rings[0] < 1.1
+    assert rings[-1] > 3.5
+    answered = next(at for at, frame in heard.items() if frame == words.pcm[:320])
+    assert answered == pytest.approx(4.04, abs=0.05)
+    assert b"".join(frame for at, frame in heard.items() if at >= answered) == words.pcm
+    assert bridges.briefing == FILES["/b2.wav"]
