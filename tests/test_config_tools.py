@@ -85,3 +85,51 @@ def test_a_mistake_is_said_with_its_place(tmp_path: Path, old: str, new: str, sa
     found = problems(tmp_path, WHOLE.replace(old, new, 1))
     assert any(said in line for line in found), found
     assert all(":" in line.split(" ")[0] for line in found)
+
+
+LANGUAGES = """
+default: true
+language: en
+prompt: Be brief.
+phrases: {greeting: Hello., goodbye: Goodbye.}
+tools: {builtin: [set_language]}
+languages:
+  de:
+    prompt: Sei kurz.
+    phrases: {goodbye: Auf Wiederhören.}
+    tts: {engine: embedded, synthesiser: espeak}
+llm: {engine: rules, rules: [{when: [german], say: Gern., tool: set_language, arguments: {language: de}}]}
+"""
+
+
+def test_another_language_is_laid_over_the_did(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    settings.did(LANGUAGES, "default.yaml")
+    [did] = load(tmp_path, environment={}).dids
+    german = did.languages["de"]
+    assert (german.cascade.prompt, did.cascade.prompt) == ("Sei kurz.", "Be brief.")
+    assert (german.cascade.phrases.greeting, german.cascade.phrases.goodbye) == ("Hello.", "Auf Wiederhören.")
+    assert german.engines.llm.options == did.engines.llm.options
+    assert (german.engines.tts.options.synthesiser, german.context.language) == ("espeak", "de")
+    assert did.settings.offered_languages == ("en", "de")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  de:", "  deutsch:", "expected a language tag"),
+        ("synthesiser: espeak", "synthesizer: espeak", "languages.de.tts.synthesizer: unknown setting; did you mean"),
+        ("goodbye: Auf", "godbye: Auf", "languages.de.phrases.godbye: unknown setting; did you mean 'goodbye'?"),
+        ("languages:\n  de:", "x:\n  de:", "x: unknown setting"),
+    ],
+)
+def test_a_mistake_in_another_language_is_said_with_its_place(tmp_path: Path, old: str, new: str, said: str) -> None:
+    found = problems(tmp_path, LANGUAGES.replace(old, new, 1))
+    assert any(said in line for line in found), found
+
+
+@pytest.mark.parametrize(("name", "said"), [("voicemail", []), ("voicemial", ["known are: voicemail"])])
+def test_the_last_resort_is_one_of_the_destinations(tmp_path: Path, name: str, said: list[str]) -> None:
+    text = f"did: 4711\ndestinations: {{voicemail: {{number: '4000'}}}}\nlast_resort: {{transfer: {name}}}\n"
+    found = problems(tmp_path, text)
+    assert [line[-len(end) :] for line, end in zip(found, said, strict=True)] == said

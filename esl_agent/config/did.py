@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, WithJsonSchema
 
 from esl_agent.config.source import Document
-from esl_agent.dialogue.destinations import check_names
-from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.destinations import Policy, Refusal, check_names
+from esl_agent.dialogue.settings import CascadeSettings, Phrases
 from esl_agent.errors import Stage
 from esl_agent.providers.base import EngineContext
 from esl_agent.setting import STRICT, setting
@@ -90,6 +90,19 @@ def _rules() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageSettings:
+    """What is different in another language. Whatever is not given is as the DID has it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    prompt: str = setting("", "The system prompt from then on.")
+    phrases: Phrases = setting(Phrases, "What the agent says by itself.")
+    stt: Choice = setting(dict, "Who listens.")
+    llm: Choice = setting(dict, "Who thinks.")
+    tts: Choice = setting(dict, "Who speaks.")
+    expect: tuple[str, ...] = setting((), "What callers are expected to say.")
+
+
+@dataclass(frozen=True, slots=True)
 class DidSettings(CascadeSettings):
     """One number: who answers it, in which language, with which engines, and how turns are taken.
 
@@ -106,10 +119,25 @@ class DidSettings(CascadeSettings):
     llm: Choice = setting(_rules, "Who thinks: `engine` and its options.")
     tts: Choice = setting(_embedded, "Who speaks: `engine` and its options.")
     expect: tuple[str, ...] = setting((), "What callers are expected to say; a recogniser may lean towards it.")
+    languages: dict[str, LanguageSettings] = setting(
+        dict,
+        "Other languages the call may go on in, by their BCP 47 tag. With the tool set_language among tools.builtin "
+        "the model may switch to them, and back.",
+    )
     media: MediaSettings = setting(MediaSettings, "How sound travels between FreeSWITCH and us.")
 
     def __post_init__(self) -> None:
         check_names(self.destinations)
+        for tag in self.languages:
+            _check_language(tag)
+        refuge = self.last_resort.transfer
+        if refuge and isinstance(found := Policy(self.destinations, self.transfer).resolve(refuge), Refusal):
+            raise ValueError(f"last_resort: transfer: {found.reason}")
+
+    @property
+    def offered_languages(self) -> tuple[str, ...]:
+        """The languages a call may be in, its first one first."""
+        return tuple(dict.fromkeys((self.language, *self.languages)))
 
 
 class Catalogue(Protocol):
@@ -138,6 +166,15 @@ class EngineSpecs:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """One language of a DID, complete: what the DID has, with the language's own laid over it."""
+
+    cascade: CascadeSettings
+    engines: EngineSpecs
+    context: EngineContext
+
+
+@dataclass(frozen=True, slots=True)
 class DidConfig:
     """One DID, checked and complete."""
 
@@ -147,6 +184,8 @@ class DidConfig:
     cascade: CascadeSettings
     engines: EngineSpecs
     context: EngineContext
+    languages: Mapping[str, LanguageConfig] = field(default_factory=dict)
+    """The languages beside its own, by tag."""
 
     @property
     def language(self) -> str:

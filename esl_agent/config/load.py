@@ -17,6 +17,7 @@ from esl_agent.config.did import (
     DidSettings,
     EngineSpec,
     EngineSpecs,
+    LanguageConfig,
     cascade_of,
     context_of,
     normalised,
@@ -163,6 +164,9 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
         _tools_exist(settings, llm, document, problems)
     if settings is None or stt is None or llm is None or tts is None or len(problems) > before:
         return None
+    languages = {tag: _language(tag, document, catalogue, problems) for tag in settings.languages}
+    if len(problems) > before:
+        return None
     return DidConfig(
         file=path,
         name=settings.name or path.stem,
@@ -170,7 +174,20 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
         cascade=cascade_of(settings),
         engines=EngineSpecs(stt, llm, tts),
         context=context_of(settings, llm.options),
+        languages={tag: found for tag, found in languages.items() if found is not None},
     )
+
+
+def _language(tag: str, did: Document, catalogue: Catalogue, problems: list[str]) -> LanguageConfig | None:
+    """The DID as it is in another language; None after adding a problem."""
+    base = Document({key: value for key, value in did.data.items() if key != "languages"}, did.places)
+    document = did.under(("languages", tag)).over(base)
+    document.data["language"] = tag
+    settings = validate(DidSettings, document, problems)
+    stt, llm, tts = (_engine(stage, document, catalogue, problems) for stage in STAGES)
+    if settings is None or stt is None or llm is None or tts is None:
+        return None
+    return LanguageConfig(cascade_of(settings), EngineSpecs(stt, llm, tts), context_of(settings, llm.options))
 
 
 def _who_answers(own: Document, problems: list[str]) -> None:
@@ -202,7 +219,8 @@ def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: li
 def _tools_exist(settings: DidSettings, llm: EngineSpec, document: Document, problems: list[str]) -> None:
     """An engine that says by itself which tools it calls (rules) calls those that its DID has."""
     called: tuple[str, ...] = getattr(llm.options, "called_tools", tuple)()
-    offered = [spec.name for spec in Toolbox(settings.tools, Policy(settings.destinations, settings.transfer)).specs]
+    policy = Policy(settings.destinations, settings.transfer)
+    offered = [spec.name for spec in Toolbox(settings.tools, policy, settings.offered_languages).specs]
     for name in called:
         if name not in offered:
             hint = "; transfer needs destinations" if name == "transfer" else ""

@@ -129,6 +129,8 @@ class Destination:
     say: str = ""
     briefing: str = ""
     cost_per_minute: float = 0.0
+    rings: float = 0.0
+    """Seconds a warm transfer may ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class Policy:
             settings.say,
             settings.briefing if is_warm else "",
             self._cost(number),
+            settings.timeout if is_warm else 0.0,
         )
 
     def _by_number(self, number: str) -> Destination:
@@ -207,7 +210,8 @@ class Policy:
         if transfer.mode == "warm":
             like = DestinationSettings(dial="-", mode="warm")
             target = f"{_rings(like.timeout)}{transfer.dial.replace('{number}', number)}"
-            return Destination(number, target, "warm", briefing=like.briefing, cost_per_minute=self._cost(number))
+            cost = self._cost(number)
+            return Destination(number, target, "warm", briefing=like.briefing, cost_per_minute=cost, rings=like.timeout)
         return Destination(number, f"{number} XML {transfer.context}", "blind", cost_per_minute=self._cost(number))
 
     def _objection(self, number: str) -> str:

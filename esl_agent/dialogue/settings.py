@@ -138,6 +138,16 @@ class SilenceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyReplySettings:
+    """The model is asked before the caller has ended, on words that do not change any more. Needs a recogniser that
+    streams; an answer to words that turned out to go on is paid for and thrown away."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    enabled: bool = setting(False, "Whether the model is asked early.")
+    stable: float = setting(0.25, "Seconds for which the words must have stayed the same.", ge=0.05, le=5.0)
+
+
+@dataclass(frozen=True, slots=True)
 class FillerSettings:
     """What a caller hears while the answer is not ready."""
 
@@ -148,6 +158,22 @@ class FillerSettings:
         "said, once for each answer. 0: never.",
         ge=0.0,
         le=30.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LastResortSettings:
+    """Who gets the call when recogniser, model or voice fail for good (limits.failures)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    transfer: str = setting(
+        "",
+        "One of the destinations: a person, a queue, or a voicemail box, which is an extension of the dialplan like "
+        "any other. Empty, or if nobody takes the call: phrases.failure and the hang-up.",
+    )
+    say: str = setting(
+        "I am sorry, I have a technical problem. I will put you through to somebody.",
+        "What the caller is told before it. Where the voice is what fails, the call is handed over without a word.",
     )
 
 
@@ -169,10 +195,20 @@ class LimitSettings:
     stt: float = setting(5.0, "Seconds from the end of an utterance to its text.", ge=0.5, le=120.0)
     llm: float = setting(8.0, "Seconds for the model's first words, and between any two pieces.", ge=0.5, le=120.0)
     tts: float = setting(5.0, "Seconds for one clause to become sound.", ge=0.5, le=120.0)
+    tool: float = setting(30.0, "Seconds for the tools that one answer waits for.", ge=0.5, le=300.0)
+    hold: float = setting(120.0, "Seconds of silence a caller may be given who asked for a moment.", ge=1.0, le=3600.0)
+    transferred: float = setting(
+        14400.0, "Seconds a call may last after somebody took it over by a warm transfer.", ge=60.0, le=86400.0
+    )
     playback: float = setting(3.0, "Seconds past its length that a clip may take before it counts as lost.", ge=0.2)
     goodbye: float = setting(15.0, "Seconds the last words may take, all in all, before the hang-up.", ge=1.0, le=120.0)
     retries: int = setting(1, "How often a failed recogniser, model or voice is asked again within a turn.", ge=0, le=5)
-    failures: int = setting(3, "Failed turns in a row after which the call is ended with phrases.failure.", ge=1, le=20)
+    failures: int = setting(
+        3,
+        "Failed turns in a row after which last_resort gets the call, or it is ended with phrases.failure.",
+        ge=1,
+        le=20,
+    )
     history: int = setting(40, "Messages of history sent to the model; the system prompt is never cut.", ge=2, le=1000)
 
 
@@ -186,6 +222,7 @@ class CascadeSettings:
     endpointing: EndpointingSettings = setting(EndpointingSettings, "When an utterance begins and ends.")
     barge_in: BargeInSettings = setting(BargeInSettings, "When speech over the agent wins the floor.")
     silence: SilenceSettings = setting(SilenceSettings, "What happens when nobody says anything.")
+    early_reply: EarlyReplySettings = setting(EarlyReplySettings, "Asking the model before the caller has ended.")
     filler: FillerSettings = setting(FillerSettings, "What a caller hears while the answer is not ready.")
     limits: LimitSettings = setting(LimitSettings, "Deadlines of the call.")
     dtmf: DtmfSettings = setting(DtmfSettings, "What becomes of the keys a caller presses.")
@@ -193,4 +230,12 @@ class CascadeSettings:
         dict, "Whom the agent may hand a call over to, by the name the model and the caller use."
     )
     transfer: TransferSettings = setting(TransferSettings, "Other numbers calls may go to, and how many and dear.")
+    last_resort: LastResortSettings = setting(LastResortSettings, "Who gets the call when nothing else works.")
     tools: ToolsSettings = setting(ToolsSettings, "What the model may do beside talking.")
+
+    def clauses(self) -> list[str]:
+        """Everything that is said without asking a model, cut as it will be spoken: what a cache can hold ready."""
+        said = [self.last_resort.say] if self.last_resort.transfer else []
+        said += [each.say for each in self.destinations.values()]
+        said += [tool.say_meanwhile for tool in self.tools.http.values()]
+        return [*self.phrases.clauses(), *(clause for text in said for clause in cut(text))]
