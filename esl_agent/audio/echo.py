@@ -52,12 +52,13 @@ _QUIET = 4.0
 class Echo:
     """One per call. Times are those of the frames' clock."""
 
-    __slots__ = ("_coupling", "_delay", "_heard", "audible_until")
+    __slots__ = ("_coupling", "_delay", "_heard", "_is_aligned", "audible_until")
 
     def __init__(self) -> None:
         self._heard: list[_Heard] = []
         self._delay: int | None = None
-        self._coupling = 0.0
+        self._coupling = [0.0, 0.0]
+        self._is_aligned = False
         self.audible_until = 0.0
         """No echo of ours is to be expected after this."""
 
@@ -67,6 +68,7 @@ class Echo:
             each.until = min(each.until, began)
         self._heard = [each for each in self._heard if each.until > began - MAX_DELAY - TAIL]
         self._heard.append(_Heard(audio, start, began))
+        self._is_aligned = False
         self.audible_until = float("inf")
 
     def silent(self, now: float) -> None:
@@ -82,9 +84,11 @@ class Echo:
 
     def explains(self, frames: Sequence[bytes], rate: int, ended: float) -> list[bool]:
         """Which of ``frames`` (consecutive, the last one ``ended`` then) are our own voice."""
-        heard = _emphasise(_at_rate(b"".join(frames), rate))
+        plain = _at_rate(b"".join(frames), rate)
+        heard = _emphasise(plain)
         early, late = round(MAX_EARLY * RATE), round(MAX_DELAY * RATE)
-        played = self._played(ended - len(heard) / RATE - MAX_DELAY, len(heard) + late + early)
+        sound = self._played(ended - len(heard) / RATE - MAX_DELAY, len(heard) + late + early)
+        played = _emphasise(sound)
         if not played.any():
             return [False] * len(frames)
         energy = _energies(heard)
@@ -97,36 +101,53 @@ class Echo:
             wide = _fit(heard, scaled, played, 0, late + early)
             if found is None or wide.share > max(found.share, SURE):
                 found = wide
-        usual = max(FAINT, DOUBLE_TALK * self._coupling)
+        usual = max(FAINT, DOUBLE_TALK * self._coupling[0])
         if found.share >= SURE or (found.share >= LIKELY and energy.mean() < usual * found.played.mean()):
             self._delay = late - found.offset
-            coupling = min(float(np.median(energy / (found.played + _QUIET))), MAX_COUPLING)
-            self._coupling += (coupling - self._coupling) * (0.3 if self._coupling else 1.0)
-        elif not self._coupling:
+            self._is_aligned = True
+            self._couple(energy, _smeared(played, found.offset, len(heard)), 0)
+            self._couple(_energies(plain), _smeared(sound, found.offset, len(heard)), 1)
+        elif not self._coupling[0]:
             return [False] * len(frames)
-        else:
-            places = [late - (self._delay or 0) + shift for shift in (-early, 0, early)]
-            smeared = [_smeared(played, min(max(0, place), late + early), len(heard)) for place in places]
-            found = _Fit(late, 0.0, np.maximum.reduce(smeared))
-        most = DOUBLE_TALK * (self._coupling * found.played + _QUIET)
-        return [bool(each) for each in energy <= most]
+        expected = [self._expected(each, late, len(heard), number) for number, each in enumerate((played, sound))]
+        return [bool(each) for each in (energy <= expected[0]) & (_energies(plain) <= expected[1])]
+
+    def _couple(self, heard: Samples, played: Samples, which: int) -> None:
+        """Learn how much of what is played comes back, from both powers per frame."""
+        coupling = min(float(np.median(heard / (played + _QUIET))), MAX_COUPLING)
+        known = self._coupling[which]
+        self._coupling[which] = known + (coupling - known) * (0.3 if known else 1.0)
+
+    def _expected(self, played: Samples, late: int, size: int, which: int) -> Samples:
+        """The most power per frame that is still echo. ``played`` begins ``late`` samples before what was heard. While
+        the delay is known from another clip only, its uncertainty counts too."""
+        early = round(MAX_EARLY * RATE)
+        shifts = (0,) if self._is_aligned else (-early, 0, early)
+        places = [min(max(0, late - (self._delay or 0) + shift), late + early) for shift in shifts]
+        loudest = np.maximum.reduce([_smeared(played, place, size) for place in places])
+        most: Samples = DOUBLE_TALK * (self._coupling[which] * loudest + _QUIET)
+        return most
 
     def covers(self, frame: bytes, rate: int, ended: float) -> bool:
         """Whether the known echo may be as loud as ``frame``; cheaper than ``explains``, and learns nothing."""
         if self._delay is None:
             return False
         lead = 3 * FRAME
-        played = self._played(ended - (self._delay + FRAME + lead) / RATE, FRAME + lead)
-        heard = _emphasise(_at_rate(frame, rate))
-        loudest = float(_smeared(played, lead, FRAME)[0])
-        return float(heard @ heard) / FRAME <= DOUBLE_TALK * (self._coupling * loudest + _QUIET)
+        sound = self._played(ended - (self._delay + FRAME + lead) / RATE, FRAME + lead)
+        heard = _at_rate(frame, rate)
+        pairs = ((_emphasise(heard), _emphasise(sound)), (heard, sound))
+        for coupling, (ours, theirs) in zip(self._coupling, pairs, strict=True):
+            most = DOUBLE_TALK * (coupling * float(_smeared(theirs, lead, FRAME)[0]) + _QUIET)
+            if float(ours @ ours) / FRAME > most:
+                return False
+        return True
 
     def _played(self, since: float, samples: int) -> Samples:
-        """What the agent played from ``since`` on, pre-emphasised; zeros where it was silent."""
+        """What the agent played from ``since`` on; zeros where it was silent."""
         out = np.zeros(samples, np.float32)
         for each in self._heard:
             each.mix_into(out, since)
-        return _emphasise(out)
+        return out
 
 
 class _Heard:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 #: Frames looked at together: 60 ms part lines 35 Hz apart.
 BLOCK = 3
 #: A tone when two lines hold this share of the energy that is above the noise.
-PURE = 0.93
-#: So many tonal frames among those in doubt make a tone. A voice has one or two now and then.
-ENOUGH = 4
+PURE = 0.95
+#: So many tonal frames among those in doubt make a tone. A voice has a few now and then.
+ENOUGH = 5
 _LOWEST = 200
 
 

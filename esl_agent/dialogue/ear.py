@@ -40,12 +40,13 @@ class Ear:
         settings: CascadeSettings,
         make_detector: Callable[[VadSettings, int], Detector],
         second_opinion: SecondOpinion | None = None,
+        language: str = "en",
     ) -> None:
         self._vad_settings = settings.vad
         self._endpointing = settings.endpointing
         self._make_detector = make_detector
         self._detector: Detector | None = None
-        self._endpointer = Endpointer(settings.endpointing, settings.barge_in, self._doubt)
+        self._endpointer = Endpointer(settings.endpointing, settings.barge_in, self._doubt, language)
         self._second_opinion = second_opinion
         self._echo = Echo()
         self._rate = 0

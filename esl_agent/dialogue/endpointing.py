@@ -63,7 +63,13 @@ class Endpointer:
         "onset",
     )
 
-    def __init__(self, endpointing: EndpointingSettings, barge_in: BargeInSettings, doubt: Doubt | None = None) -> None:
+    def __init__(
+        self,
+        endpointing: EndpointingSettings,
+        barge_in: BargeInSettings,
+        doubt: Doubt | None = None,
+        language: str = "en",
+    ) -> None:
         self._doubt = doubt
         self._plain = frames(endpointing.onset)
         self._over_agent = frames(barge_in.min_speech)
@@ -72,7 +78,7 @@ class Endpointer:
         self._onset_mask = (1 << window) - 1
         self._barge_mask = (1 << barge_window) - 1
         self._keep: deque[bytes] = deque(maxlen=frames(endpointing.pre_roll) + max(window, barge_window))
-        self._patience = Patience(endpointing)
+        self._patience = Patience(endpointing, language)
         self._settle = frames(barge_in.settle)
         self._sure = max(1, frames(barge_in.sure) - self._over_agent)
         self._unsettled = 0

@@ -25,7 +25,7 @@ class Mode(Enum):
 #: A silence ends the utterance when it is this much longer than the caller's longer pauses.
 OVER_PAUSE = 1.25
 #: How fast the learned pause follows a longer one, and a shorter one (an utterance without any counts as one of these).
-UP, DOWN = 0.35, 0.08
+UP, DOWN = 0.3, 0.05
 #: Words that can end here leave this much of the learned silence.
 CAN_END = 0.8
 #: Digits of a telephone number: with so many a dictation may be complete.
