@@ -30,8 +30,8 @@ from esl_agent.dialogue.actions import (
     SendAudio,
 )
 from esl_agent.dialogue.ear import Detector, Ear, SecondOpinion
+from esl_agent.dialogue.early_reply import EarlyReply
 from esl_agent.dialogue.endpointing import Change
-from esl_agent.dialogue.interruption import Interruption
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.turn import Kind, Turn
@@ -43,7 +43,7 @@ WARNING_PAUSE = 1.0
 DUE_AT_ONCE = 8
 
 
-class Cascade(Interruption):
+class Cascade(EarlyReply):
     """One call's dialogue. Not thread-safe: one greenlet calls ``receive``.
 
     ``streams``: the leg's media does (``MediaStream.streams``). ``language``: the caller's, a BCP 47 tag.
@@ -165,7 +165,9 @@ class Cascade(Interruption):
             out.append(SendAudio(current, pcm))
             if change is Change.ENDED:
                 self._close_utterance(now, out)
-            elif is_yielding and self._is_won_by_voice(now, out):
+            elif (is_yielding and self._is_won_by_voice(now, out)) or (
+                self._partial is not None and self._guess_if_due(now, out)
+            ):
                 return True
         elif change is Change.BEGAN:
             self._open_utterance(now, out)
@@ -188,13 +190,16 @@ class Cascade(Interruption):
             return
         if number == self._utterances.open_number:
             self._ear.understood(event.text, now)
+            self._partial_words(number, event.text, now, out)
         over = self._utterances.spoken_over(number)
         matters = not over or self._matters(over, event, now, out)
         if not event.final or not self._utterances.settle(number, now):
             return
         if matters:
+            is_answered = self._guess_settled(number, event.text, now, out)
             self.transcript.understood(number, event.text)
-            self._think(now, out)
+            if not is_answered:
+                self._think(now, out)
         else:
             self._dismiss(over, now, out)
 
@@ -245,7 +250,7 @@ class Cascade(Interruption):
             self._close(self._phrases.failure, now, out)
         elif over:
             self._dismiss(over, now, out)
-        else:
+        elif not self._guess_settled(number, None, now, out):
             self._think(now, out)
 
     # Deadlines

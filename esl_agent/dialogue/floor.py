@@ -7,6 +7,7 @@ caller's side and the deadlines; the laws stand there. Every method appends its 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from esl_agent.dialogue.actions import (
     AbandonTurn,
@@ -29,6 +30,15 @@ from esl_agent.dialogue.utterances import Utterances
 
 #: How often in a row the agent asks a caller to repeat before it waits in silence.
 MAX_REPEATS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The turn in flight answers what the caller has said so far in ``utterance``; it is heard only if that was all."""
+
+    utterance: int
+    words: str
+    """Without case and punctuation."""
 
 
 class Floor:
@@ -55,6 +65,7 @@ class Floor:
         self._repeats = 0
         self._sounding: tuple[int, int] | None = None
         self._fillers = 0
+        self._guess: Guess | None = None
 
     @property
     def turn_number(self) -> int:
@@ -109,7 +120,7 @@ class Floor:
                     self._enter(Phase.SPEAKING, now)
             out.append(action)
         # A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more.
-        if turn.is_finished and not (self.phase is Phase.YIELDING and turn.hang_up):
+        if turn.is_finished and self._guess is None and not (self.phase is Phase.YIELDING and turn.hang_up):
             self._finish(turn, now, out)
 
     # Until the answer is ready
@@ -119,9 +130,10 @@ class Floor:
         after = self._settings.filler.after
         if not after or turn.kind is not Kind.REPLY or turn.fillers or turn.has_sound or not self._phrases.filler:
             return math.inf
-        if self.phase is not Phase.THINKING:
+        if self.phase is not Phase.THINKING or self._guess is not None:
             return math.inf
-        return max(turn.steps["asked"], turn.steps.get("speech_ended", 0.0) + after)
+        asked, answered = turn.steps["asked"], turn.steps.get("transcript", 0.0)
+        return (turn.steps["speech_ended"] if answered >= asked else asked) + after
 
     def _fill(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Say that it takes a moment, within the turn: its answer waits until that was heard."""
@@ -149,7 +161,32 @@ class Floor:
             self._ear.silent(now)
 
     def _may_play(self) -> bool:
-        return not (self.phase is Phase.YIELDING and self._hesitate == "pause")
+        return self._guess is None and not (self.phase is Phase.YIELDING and self._hesitate == "pause")
+
+    # Before the caller has ended (early_reply.py)
+
+    def _make_guess(self, utterance: int, text: str, words: str, now: float, out: list[Action]) -> None:
+        """Ask the model what it would answer if ``text`` were all. The caller still has the floor."""
+        self.transcript.understood(utterance, text)
+        self._guess = Guess(utterance, words)
+        self._ask(now, out)
+        if self._turn is not None:
+            self._turn.steps = {"asked": now}
+        self._enter(Phase.HEARING, now)
+
+    def _guess_right(self, now: float, out: list[Action]) -> None:
+        """It was all the caller said: the turn may be heard."""
+        self._guess = None
+        if self._turn is not None:
+            self._turn.steps.update(self._utterances.last_times)
+            self._advance(self._turn, now, out)
+
+    def _drop_guess(self, now: float, out: list[Action]) -> None:
+        """The turn in flight answers nothing that was said, or came to nothing; nobody has noticed."""
+        guess, turn = self._guess, self._turn
+        if guess is not None and turn is not None:
+            self.transcript.understood(guess.utterance, "")
+            self._abandon(turn, now, out, stop=False)
 
     def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
         if turn.kind is Kind.REPLY and not turn.has_words:
@@ -189,7 +226,7 @@ class Floor:
             self._enter(Phase.LISTENING, now)
 
     def _abandon(self, turn: Turn, now: float, out: list[Action], *, stop: bool) -> None:
-        self._turn = None
+        self._turn = self._guess = None
         out.append(AbandonTurn(turn.number))
         if turn.stop(now) and stop:
             out.append(StopPlayback())
@@ -212,6 +249,9 @@ class Floor:
             turn.end_text()
             self._advance(turn, now, out)
             return
+        if self._guess is not None:
+            self._drop_guess(now, out)
+            return
         self._abandon(turn, now, out, stop=self.phase is Phase.YIELDING)  # a filler is heard to its end
         if self.phase is not Phase.YIELDING and retryable and turn.retries < self._limits.retries:
             self._ask(now, out, turn.retries + 1, turn.fillers)
@@ -221,6 +261,9 @@ class Floor:
     def _tts_failed(self, turn: Turn, clip: int, retryable: bool, now: float, out: list[Action]) -> None:
         if turn.forgo_filler(clip, now) or (retryable and turn.retry_clip(clip, self._limits.retries)):
             self._advance(turn, now, out)
+            return
+        if self._guess is not None:
+            self._drop_guess(now, out)
             return
         self._abandon(turn, now, out, stop=True)
         self._fail(now, out)

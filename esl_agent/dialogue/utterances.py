@@ -28,6 +28,11 @@ class Utterances:
         """True while the caller speaks or words are awaited."""
         return bool(self._pending)
 
+    @property
+    def only(self) -> int | None:
+        """The open utterance, if no other is awaited."""
+        return self.open_number if len(self._pending) == 1 else None
+
     def begin(self, now: float, over: int = 0) -> int:
         """Open the next utterance. ``over``: the turn that was suspended for it."""
         self._count += 1

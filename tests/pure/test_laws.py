@@ -12,7 +12,14 @@ from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, FillerSettings, LimitSettings, Phrases
+from esl_agent.dialogue.settings import (
+    BargeInSettings,
+    CascadeSettings,
+    EarlyReplySettings,
+    FillerSettings,
+    LimitSettings,
+    Phrases,
+)
 from esl_agent.dialogue.turn import REST, SETTLE
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
@@ -75,6 +82,7 @@ configs = st.builds(
     CascadeSettings,
     phrases=st.sampled_from([Phrases(), Phrases(greeting=""), Phrases(still_there=())]),
     barge_in=barge_ins,
+    early_reply=st.builds(EarlyReplySettings, enabled=st.booleans()),
     filler=st.builds(FillerSettings, after=st.sampled_from([0.0, 0.8, 1.5])),
     limits=st.builds(
         LimitSettings,
@@ -149,6 +157,7 @@ class Chaos(World):
         assert action.audio is self.sounds[key], f"not the first sound made for {key}"
         assert key not in self.on_leg, f"a clip that is with the leg plays again: {key}"
         assert not (self.phase is Phase.YIELDING and self.hesitate == "pause"), "a suspended turn makes sound"
+        assert self.phase is not Phase.HEARING, "the agent speaks while the caller has the floor"
         waiting = [each for each in self.to_go_on.keys() - self.may_be_skipped if each[0] == action.turn]
         assert key == min(waiting, default=key, key=self.place), f"a clip is skipped: {waiting} wait, {key} plays"
         if key in self.plays:
@@ -245,6 +254,8 @@ class Chaos(World):
                 case act.Play(turn, clip) if (turn, clip) in self.on_leg:
                     return self.report(turn, clip, pick)
         self.frames(VOICED, 0.3)
+        if pick > 3 and self.dialogue.phase is Phase.HEARING:
+            self.send(ev.Transcribed(self.last(act.OpenUtterance).utterance, "words", final=False))
         self.frames(QUIET, 0.8)
         return None
 
