@@ -17,6 +17,9 @@ BLOCK = 3
 PURE = 0.95
 #: So many tonal frames among those in doubt make a tone. A voice has a few now and then.
 ENOUGH = 5
+#: A key's two tones (ITU-T Q.23) are known, so less makes sure of them, and a short one is enough.
+KEY_LOW, KEY_HIGH = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
+KEY_PURE, KEY_OFF = 0.8, 0.025
 _LOWEST = 200
 
 
@@ -24,19 +27,31 @@ def tonal(frames: Sequence[bytes], voiced: Sequence[bool], rate: int) -> list[bo
     """Which of the ``voiced`` ones of consecutive ``frames`` belong to a tone."""
     starts = [i for i in range(len(frames) - BLOCK + 1) if all(voiced[i : i + BLOCK])]
     found = [False] * len(frames)
-    if len(starts) + BLOCK - 1 < ENOUGH:
+    if not starts:
         return found
     samples = np.frombuffer(b"".join(frames), "<i2").astype(np.float32)
     size = len(frames[0]) // 2
     blocks = np.stack([samples[i * size : (i + BLOCK) * size] for i in starts])
-    for start, share in zip(starts, _shares(blocks, rate), strict=True):
+    keys = list(found)
+    for start, (share, lines) in zip(starts, _lines(blocks, rate), strict=True):
+        place = slice(start, start + BLOCK)
         if share >= PURE:
-            found[start : start + BLOCK] = [True] * BLOCK
-    return found if sum(found) >= ENOUGH else [False] * len(frames)
+            found[place] = [True] * BLOCK
+        if share >= KEY_PURE and _is_key(lines):
+            keys[place] = [True] * BLOCK
+    return [a or b for a, b in zip(found, keys, strict=True)] if sum(found) >= ENOUGH else keys
 
 
-def _shares(blocks: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
-    """For each block: the share of its energy above the noise that is under its two strongest lines."""
+def _is_key(lines: Sequence[float]) -> bool:
+    return all(
+        any(abs(line - hertz) <= KEY_OFF * hertz for hertz in known)
+        for line, known in zip(sorted(lines), (KEY_LOW, KEY_HIGH), strict=True)
+    )
+
+
+def _lines(blocks: npt.NDArray[np.float32], rate: int) -> list[tuple[float, list[float]]]:
+    """For each block: the share of its energy above the noise that is under its two strongest lines, and where those
+    are (Hz)."""
     steps = np.diff(blocks, axis=1)
     width = steps.shape[1]
     size = 1024 * rate // 8000
@@ -44,13 +59,15 @@ def _shares(blocks: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float3
     power[:, : _LOWEST * size // rate] = 0
     # The median of exponentially distributed powers is ln 2 of their mean.
     power = np.maximum(power - np.median(power, axis=1, keepdims=True) / 0.69, 0)
-    whole = power.sum(axis=1) + 1e-9
     lobe = round(2 * size / width)
-    held = np.zeros(len(blocks))
-    for _ in range(2):
-        for row, line in enumerate(power.argmax(axis=1)):
+    found = []
+    for row in power:
+        whole, held, lines = float(row.sum()) + 1e-9, 0.0, []
+        for _ in range(2):
+            line = int(row.argmax())
             here = slice(max(0, line - lobe), line + lobe + 1)
-            held[row] += power[row, here].sum()
-            power[row, here] = 0
-    share: npt.NDArray[np.float32] = held / whole
-    return share
+            held += float(row[here].sum())
+            row[here] = 0
+            lines.append(line * rate / size)
+        found.append((held / whole, lines))
+    return found

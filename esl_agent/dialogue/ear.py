@@ -107,6 +107,10 @@ class Ear:
         """Words of the open utterance so far, as a recogniser has them."""
         self._endpointer.understood(text)
 
+    def speaks(self, language: str) -> None:
+        """The caller's language from now on: which words leave a sentence open."""
+        self._endpointer.speaks(language)
+
     def listen_for(self, mode: Mode) -> None:
         """What kind of answer is awaited from now on; it holds until the next call."""
         self._endpointer.listen_for(mode)

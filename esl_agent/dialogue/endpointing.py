@@ -188,6 +188,10 @@ class Endpointer:
             else:
                 self._reconsider()
 
+    def speaks(self, language: str) -> None:
+        """The caller's language from now on."""
+        self._patience.speaks(language)
+
     def listen_for(self, mode: Mode) -> None:
         """What kind of answer is awaited from now on."""
         self._patience.listen_for(mode)

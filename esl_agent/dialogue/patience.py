@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from esl_agent.dialogue.open_ends import OPEN_ENDS, digits_in, words_of
+from esl_agent.dialogue.open_ends import OFTEN_OPEN, OPEN_ENDS, digits_in, words_of
 from esl_agent.dialogue.settings import EndpointingSettings
 
 
@@ -28,6 +28,10 @@ OVER_PAUSE = 1.25
 UP, DOWN = 0.3, 0.05
 #: Words that can end here leave this much of the learned silence.
 CAN_END = 0.8
+#: ... and words after which most sentences go on, so much.
+OFTEN_GOES_ON = 1.5
+#: A short answer has at most so many words: "yes, I do".
+SHORT_ANSWER = 3
 #: Digits of a telephone number: with so many a dictation may be complete.
 ENOUGH_DIGITS = 10
 #: After so many pauses within a dictation its rhythm is known: the longest pause, by this much and this many seconds.
@@ -37,16 +41,22 @@ RHYTHM, OVER_RHYTHM, MORE = 3, 1.3, 0.3
 class Patience:
     """One per call: ``began``, then ``understood`` and ``paused`` as it goes, then ``ended``; ``silence`` any time."""
 
-    __slots__ = ("_longest", "_mode", "_open_ends", "_pause", "_pauses", "_settings", "_text")
+    __slots__ = ("_longest", "_mode", "_often_open", "_open_ends", "_pause", "_pauses", "_settings", "_text")
 
     def __init__(self, settings: EndpointingSettings, language: str = "en") -> None:
         self._settings = settings
-        self._open_ends = OPEN_ENDS.get(language.partition("-")[0].lower(), frozenset())
+        self.speaks(language)
         self._mode = Mode.NORMAL
         self._text = ""
         self._pause = settings.silence / OVER_PAUSE
         self._pauses = 0
         self._longest = 0.0
+
+    def speaks(self, language: str) -> None:
+        """The caller's language from now on, as a BCP 47 tag."""
+        language = language.partition("-")[0].lower()
+        self._open_ends = OPEN_ENDS.get(language, frozenset())
+        self._often_open = OFTEN_OPEN.get(language, frozenset())
 
     def listen_for(self, mode: Mode) -> None:
         """What kind of answer is awaited from now on."""
@@ -91,13 +101,13 @@ class Patience:
         if not settings.adapt:
             return settings.silence
         words = words_of(self._text)
+        if words and len(words) <= SHORT_ANSWER and self._mode is Mode.SHORT:
+            return settings.min_silence
         if words and words[-1] in self._open_ends:
             return settings.max_silence
-        if words and self._mode is Mode.SHORT:
-            return settings.min_silence
         silence = self._pause * OVER_PAUSE
         if words:
-            silence *= CAN_END
+            silence *= OFTEN_GOES_ON if words[-1] in self._often_open else CAN_END
         return min(max(silence, settings.min_silence), settings.max_silence)
 
     def _dictation(self) -> float:
