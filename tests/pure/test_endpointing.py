@@ -153,4 +153,5 @@ def test_after_a_change_of_language_its_words_count():
     caller = Caller()
     caller.endpointer.speaks("de-AT")
     assert caller.speaks(words="ich hätte gern eine").wait() == pytest.approx(1.6)
+    caller.pauses(2.0)
     assert caller.speaks(words="the").wait() < 0.7
