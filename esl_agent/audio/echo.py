@@ -105,7 +105,8 @@ class Echo:
         usual = max(FAINT, DOUBLE_TALK[0] * self._coupling[0])
         if found.share >= SURE or (found.share >= LIKELY and energy.mean() < usual * found.played.mean()):
             self._delay = late - found.offset
-            self._is_aligned = True
+            # The echo of the clip before tells nothing about when the newest one really began.
+            self._is_aligned = ended - (len(heard) / 2 + self._delay) / RATE > self._heard[-1].began
             self._couple(energy, _smeared(played, found.offset, len(heard)), 0)
             self._couple(_energies(plain), _smeared(sound, found.offset, len(heard)), 1)
         elif not self._coupling[0]:
