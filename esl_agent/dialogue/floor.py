@@ -1,7 +1,12 @@
 """The agent's side of a call: taking the floor, speaking, yielding it, and the last words.
 
-``Interruption`` (interruption.py) adds what happens when the caller speaks over it, ``Cascade`` (cascade.py) the
-caller's side and the deadlines; the laws stand there. Every method appends its orders to ``out``.
+Each layer adds one idea: ``Interruption`` (interruption.py) what happens when the caller speaks over it, ``EarlyReply``
+(early_reply.py) an answer that is ready before its turn, ``Cascade`` (cascade.py) the caller's side and the deadlines;
+the laws stand there. Every method appends its orders to ``out``.
+
+Nothing of a turn is heard but what ``_advance`` lets out, and only while ``_may_play``. A turn ends in ``_finish`` (all
+was heard) or ``_abandon``; whoever adds a wait to a turn keeps it from finishing in ``_advance`` and gives the wait a
+deadline in ``Cascade._phase_deadline``, which ``Cascade._overdue`` moves.
 """
 
 from __future__ import annotations
