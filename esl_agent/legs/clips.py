@@ -84,7 +84,8 @@ class ClipPlayer:
         self._mode = mode
         self._outstanding: dict[str, _Outstanding] = {}
         self._cleared: set[str] = set()
-        self._played = 0
+        self._played: set[tuple[int, int]] = set()
+        self._again = 0
         self._is_closed = False
 
     def play(self, clip: Clip) -> None:
@@ -118,8 +119,12 @@ class ClipPlayer:
 
     def _key_of(self, clip: Clip) -> str:
         """A name of its own for every playing: a clip taken up again must not be taken for the one that was cut."""
-        self._played += 1
-        return f"{clip.turn}-{clip.number}" + (f"-{self._played}" if clip.start else "")
+        key = f"{clip.turn}-{clip.number}"
+        if (clip.turn, clip.number) not in self._played:
+            self._played.add((clip.turn, clip.number))
+            return key
+        self._again += 1
+        return f"{key}-{self._again}"
 
     def clear(self) -> None:
         """Silence now. What is not reported within a bounded wait was discarded by FreeSWITCH, unheard."""

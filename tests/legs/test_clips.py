@@ -16,6 +16,7 @@ from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import CommandFailed, Event, PlaybackBegan, Played
 from esl_agent.errors import LegError
 from esl_agent.legs import clips as module
+from esl_agent.legs.base import Clip
 from esl_agent.legs.clips import ClipPlayer, clip_directory, remove_clip_directory, write_clip
 
 
@@ -135,6 +136,21 @@ def test_a_clip_played_right_after_a_cut_is_heard(queued):
     queued.call.after(10.0)
     assert queued.played()[-1] == (2, 0, 1.0)
     assert len(queued.played()) == 2
+
+
+def test_clips_that_were_cut_are_heard_when_they_are_played_again_also_the_one_that_had_not_begun(queued):
+    queued.player.play(clip(1, 0, 2.0))
+    queued.player.play(clip(1, 1, 1.0))
+    queued.call.after(0.5)
+    queued.player.clear()
+    queued.call.after(1.0)
+    assert [(turn, number) for turn, number, _ in queued.played()] == [(1, 0), (1, 1)]
+    cut = clip(1, 0, 2.0)
+    queued.posted.clear()
+    queued.player.play(Clip(1, 0, cut.audio, 0.5))
+    queued.player.play(clip(1, 1, 1.0))
+    queued.call.after(20.0)
+    assert queued.played() == [(1, 0, 2.0), (1, 1, 1.0)]
 
 
 def test_a_clip_that_freeswitch_cannot_find_fails_and_is_reported_unheard(tmp_path):
