@@ -185,11 +185,13 @@ class Turn:
         return actions
 
     def synthesised(self, number: int, sound: Sound | SoundStream, now: float) -> bool:
-        """Keep the sound of a clip. False if it was not waited for (late, or a second answer)."""
+        """Keep the sound of a clip; it may still come while the next try waits for its place. False if it was not
+        waited for (late, or a second answer)."""
         clip = self.clip(number)
-        if clip is None or clip.asked_at is None or clip.sound is not None:
+        if clip is None or clip.sound is not None or (clip.asked_at is None and not clip.retries):
             return False
         clip.sound = sound
+        clip.asked_at = now if clip.asked_at is None else clip.asked_at
         clip.grown_at = now
         if isinstance(sound, Sound):
             clip.whole_at = now
