@@ -1,4 +1,4 @@
-"""Turn taking over a bad line, beside the peers' rules: ``python -m bench.turns``. Seven minutes on two cores."""
+"""Turn taking over a bad line, beside the peers' rules: ``python -m bench.turns``. Some eight minutes on two cores."""
 
 from __future__ import annotations
 
