@@ -59,7 +59,7 @@ class Cascade(EarlyReply):
         language: str = "en",
         second_opinion: SecondOpinion | None = None,
     ) -> None:
-        ear = Ear(settings, make_detector, second_opinion)
+        ear = Ear(settings, make_detector, second_opinion, language)
         super().__init__(settings, now, ear, streams=streams, language=language)
         self._call_ends = now + self._limits.answer
         self._warns_at = math.inf
