@@ -1,8 +1,13 @@
 """The program. Patches gevent before anything else is imported; the only place that patches."""
 
+import os
+
 from gevent import monkey
 
 monkey.patch_all()
+
+# numpy's matrices are small here: threads of its BLAS would only take the core from the hub. Read at its import.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys  # noqa: E402
 
