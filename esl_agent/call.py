@@ -17,6 +17,7 @@ from esl_agent.dialogue.phase import Phase
 from esl_agent.journal import Journal, Private
 from esl_agent.legs.base import CallLeg, Clip, MediaStream
 from esl_agent.mailbox import Mailbox
+from esl_agent.transfers import CallTransfers
 from esl_agent.workers import Workers
 
 #: After our hang-up the switch may take this long to say that the call is over.
@@ -59,14 +60,17 @@ class Call:
         workers: Workers,
         mailbox: Mailbox,
         journal: Journal,
+        transfers: CallTransfers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``transfers``: without it every transfer is refused."""
         self.leg = leg
         self.media = media
         self.dialogue = dialogue
         self.journal = journal
         self.mailbox = mailbox
         self._workers = workers
+        self._transfers = transfers
         self._clock = clock
         self._ends_by: float | None = None
         self._is_over = False
@@ -77,12 +81,18 @@ class Call:
             act.CloseUtterance: lambda a: workers.close_utterance(a.utterance),
             act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
             act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
-            act.AskModel: lambda a: workers.ask_model(a.turn, a.messages),
+            act.AskModel: lambda a: workers.ask_model(a.turn, a.messages, a.tools),
+            act.RunTool: lambda a: workers.run_tool(a.turn, a.call),
             act.Synthesise: lambda a: workers.synthesise(a.turn, a.clip, a.text),
             act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
             act.Play: lambda a: media.play(Clip(a.turn, a.clip, a.audio, a.start)),
             act.SetVolume: lambda a: media.volume(a.gain),
             act.StopPlayback: lambda a: media.clear(),
+            act.Transfer: self._transfer,
+            act.SendDigits: lambda a: leg.send_digits(a.digits),
+            act.SetVariable: lambda a: leg.set_variable(a.name, a.value),
+            act.SwitchLanguage: lambda a: workers.switch_language(a.language),
+            act.Gathered: lambda a: None,
             act.HangUp: self._hang_up,
             act.Measured: self._measured,
         }
@@ -94,6 +104,8 @@ class Call:
             for event in self.mailbox.until(self._deadline):
                 self._handle(event, self._clock())
         finally:
+            if self._transfers is not None:
+                self._transfers.close()
             self._workers.close()
             self.media.close()
             self.leg.close()
@@ -140,6 +152,12 @@ class Call:
                 journal.note("media", now, rate=rate)
             case ev.MediaLost(reason, final):
                 journal.note("media_lost", now, reason=reason, final=final)
+            case ev.ToolCalled(turn, call):
+                journal.note("tool", now, turn=turn, name=call.name, arguments=Private(str(dict(call.arguments))))
+            case ev.ToolReturned(turn, _, result, failed):
+                journal.note("tool_returned", now, turn=turn, failed=failed, result=Private(result))
+            case ev.Transferred() | ev.TransferFailed():
+                self._transfer_ended(event, now)
             case ev.DigitPressed(digit):
                 journal.note("digit", now, digit=Private(digit))
             case ev.ProviderFailed(stage, number, error):
@@ -165,6 +183,17 @@ class Call:
                 self.journal.note("play", now, turn=turn, clip=clip, seconds=audio.seconds, start=start)
             case act.Synthesise(turn, clip, text):
                 self.journal.note("clause", now, turn=turn, clip=clip, text=Private(text))
+            case act.Transfer(name, _, mode):
+                self.journal.note("transfer", now, name=name, mode=mode)
+                self.leg.announce("esl_agent::transfer", {"name": name, "mode": mode, "result": "began"})
+            case act.SendDigits(digits):
+                self.journal.note("send_digits", now, digits=Private(digits))
+            case act.Gathered(digits):
+                self.journal.note("digits", now, digits=Private(digits))
+            case act.SetVariable(name, value):
+                self.journal.note("variable", now, name=name, value=Private(value))
+            case act.SwitchLanguage(language):
+                self.journal.note("language", now, language=language)
             case act.StopPlayback():
                 self.journal.note("stop_playback", now)
             case act.HangUp(cause):
@@ -176,9 +205,29 @@ class Call:
         phase = self.dialogue.phase
         if what := TURNS_OF_THE_FLOOR.get((before, phase)):
             self.journal.note(what, now, turn=self.dialogue.turn_number)
+        if phase is Phase.HOLDING:
+            self.journal.note("hold", now)
         self.journal.note("phase", now, phase=phase.value)
         if phase is not Phase.OVER:
             self.leg.show({"esl_agent_state": phase.value, "esl_agent_turn": str(self.dialogue.turn_number)})
+
+    def _transfer(self, action: act.Transfer) -> None:
+        if self._transfers is None:
+            self.mailbox.post(ev.TransferFailed(action.name, "refused"))
+        else:
+            self._transfers.start(action)
+
+    def _transfer_ended(self, event: ev.Transferred | ev.TransferFailed, now: float) -> None:
+        if self._transfers is not None:
+            self._transfers.on_event(event)
+        if isinstance(event, ev.Transferred):
+            self.media.close()  # two people talk: a fork that is left open starts itself again
+            self.journal.note("transferred", now, name=event.name)
+            result = "transferred"
+        else:
+            self.journal.note("transfer_failed", now, name=event.name, reason=event.reason)
+            result = event.reason
+        self.leg.announce("esl_agent::transfer", {"name": event.name, "result": result})
 
     def _hang_up(self, action: act.HangUp) -> None:
         self._ends_by = self._clock() + HANG_UP_SECONDS

@@ -36,6 +36,7 @@ from esl_agent.media import MediaMaker
 from esl_agent.providers.base import Engines
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.speech_store import SpeechStore, store_directory
+from esl_agent.transfers import CallTransfers, TransferLedger
 from esl_agent.wire import esl_commands as commands
 from esl_agent.workers import Workers
 
@@ -70,6 +71,7 @@ class Server:
         self.lineup = lineup or make_lineup(config)
         self.cache = _speech_cache(service.cache)
         self.hub_lag = HubLag()
+        self._ledger = TransferLedger(time.monotonic, service.transfers)
         self.calls: dict[str, Call] = {}
         self._greenlets: set[gevent.Greenlet] = set()
         self._clips = clip_directory(service.clips.directory)
@@ -217,16 +219,32 @@ class Server:
             self._write_record(journal)
 
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
-        stream = self._media.make(leg, did, mailbox.post)
-        workers = Workers(engines, self.cache, did.media.rate, mailbox.post, leg.id, streams=stream.streams)
+        duties, post = self.lineup.duties_of(did), mailbox.post
+        stream = self._media.make(leg, did, post)
+        shared = self._service.clips.shared_path
+        seen_as = f"{shared}/{self._clips.name}" if shared else str(self._clips)
+        leg.handover.prepare(self._clips, seen_as, did.cascade.transfer.ringback)
+        workers = Workers(
+            engines,
+            self.cache,
+            did.media.rate,
+            post,
+            leg.id,
+            streams=stream.streams,
+            http=duties.http,
+            languages={tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
+        )
         dialogue = Cascade(
             did.cascade,
             time.monotonic(),
             streams=stream.streams,
             language=did.language,
             second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
+            languages={tag: cascade for tag, (cascade, _) in duties.languages.items()},
+            toolbox=duties.toolbox,
         )
-        return Call(leg, stream, dialogue, workers, mailbox, journal)
+        transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)
+        return Call(leg, stream, dialogue, workers, mailbox, journal, transfers)
 
     def _refuse(self, session: Session, command: bytes) -> None:
         """End a call we will not take, without leaving it parked: closing right away would (captures 23, 24)."""

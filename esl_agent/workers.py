@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import gevent
 from gevent.queue import Queue
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.audio.silence import from_first_sound
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.events import (
     ProviderFailed,
     ReplyEnded,
@@ -19,9 +19,11 @@ from esl_agent.dialogue.events import (
     Synthesised,
     SynthesisEnded,
     ToolCalled,
+    ToolReturned,
     Transcribed,
 )
 from esl_agent.errors import ProviderError, Stage
+from esl_agent.http_tools import HttpTools
 from esl_agent.legs.base import Post
 from esl_agent.providers.base import Engines, HangUpPart, ToolCallPart
 from esl_agent.speech_cache import SpeechCache
@@ -75,9 +77,22 @@ class Workers:
     never depends on it."""
 
     def __init__(
-        self, engines: Engines, cache: SpeechCache, rate: int, post: Post, call_id: str, *, streams: bool = False
+        self,
+        engines: Engines,
+        cache: SpeechCache,
+        rate: int,
+        post: Post,
+        call_id: str,
+        *,
+        streams: bool = False,
+        http: HttpTools | None = None,
+        languages: Mapping[str, Engines] | None = None,
     ) -> None:
-        """``streams``: the leg plays sound while it is still being made (``MediaStream.streams``)."""
+        """``streams``: the leg plays sound while it is still being made (``MediaStream.streams``). ``http``: the tools
+        that ask a server. ``languages``: who serves the call once it goes on in another language."""
+        self._http = http or HttpTools({})
+        self._languages = languages or {}
+        self._tools = 0
         self._streams = streams
         self._engines = engines
         self._cache = cache
@@ -109,10 +124,26 @@ class Workers:
         self._feeds.pop(utterance, None)
         self._kill(("stt", utterance, 0))
 
-    def ask_model(self, turn: int, messages: tuple[Message, ...]) -> None:
+    def switch_language(self, language: str) -> None:
+        """From the next request on. Ignored for a language that has no engines of its own."""
+        self._engines = self._languages.get(language, self._engines)
+
+    def run_tool(self, turn: int, call: ToolCall) -> None:
+        def run() -> None:
+            try:
+                returned = self._http.run(turn, call)
+            except Exception:  # an edge that logs: whoever called the tool is owed an answer
+                log.exception("call=%s tool: unexpected error", self._call_id)
+                returned = ToolReturned(turn, call.id, "it failed", failed=True)
+            self._post(returned)
+
+        self._tools += 1
+        self._start(("tool", turn, self._tools), run)
+
+    def ask_model(self, turn: int, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = ()) -> None:
         def think() -> None:
             hang_up, size = False, 0
-            for part in self._engines.llm.reply(messages):
+            for part in self._engines.llm.reply(messages, tools):
                 if isinstance(part, HangUpPart):
                     hang_up = True
                 elif isinstance(part, ToolCallPart):

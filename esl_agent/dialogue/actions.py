@@ -165,6 +165,13 @@ class SwitchLanguage:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """For whoever keeps notes: the caller's entry on the keys is complete."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonTurn:
     """Nothing more is wanted of this turn: stop its workers. Late results are dropped by number anyway."""
 
@@ -208,6 +215,7 @@ Action = (
     | SendDigits
     | SetVariable
     | SwitchLanguage
+    | Gathered
     | AbandonTurn
     | Measured
 )

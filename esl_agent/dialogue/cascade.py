@@ -8,7 +8,8 @@ Laws (each has a property test of the same name in tests/pure/test_laws.py):
 4. History holds what the caller heard, not what the model wrote.
 5. The greeting never precedes Answered (nothing is spent on early media).
 6. After HungUp the machine returns nothing, for ever. A silent world ends in OVER.
-7. A call is hung up only after the goodbye was heard, or its bounded wait ran out.
+7. A call is hung up or handed over only after its last words were heard, or their bounded wait ran out. Whoever has
+   been handed over is not spoken to.
 8. A suspended turn makes no sound until it is resumed (unless barge_in.hesitate lets it speak on); a resumed clip goes
    on where it was cut: it never repeats more than was unheard, and never skips.
 
@@ -18,7 +19,7 @@ Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``nex
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from esl_agent.audio.vad import VadSettings, VoiceDetector
 from esl_agent.dialogue import events as ev
@@ -29,11 +30,13 @@ from esl_agent.dialogue.actions import (
     RetryUtterance,
     SendAudio,
 )
+from esl_agent.dialogue.destinations import Policy
+from esl_agent.dialogue.duties import DEAF, Duties
 from esl_agent.dialogue.ear import Detector, Ear, SecondOpinion
-from esl_agent.dialogue.early_reply import EarlyReply
 from esl_agent.dialogue.endpointing import Change
-from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.turn import Kind, Turn
 
 #: Nobody has spoken for so long: a pause in which the caller may be told that the time is almost up.
@@ -43,10 +46,12 @@ WARNING_PAUSE = 1.0
 DUE_AT_ONCE = 8
 
 
-class Cascade(EarlyReply):
+class Cascade(Duties):
     """One call's dialogue. Not thread-safe: one greenlet calls ``receive``.
 
     ``streams``: the leg's media does (``MediaStream.streams``). ``language``: the caller's, a BCP 47 tag.
+    ``languages``: what is different in the others that the call may go on in. ``toolbox``: the DID's, made from its
+    settings if not given.
     """
 
     def __init__(
@@ -58,12 +63,17 @@ class Cascade(EarlyReply):
         streams: bool = False,
         language: str = "en",
         second_opinion: SecondOpinion | None = None,
+        languages: Mapping[str, CascadeSettings] | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         ear = Ear(settings, make_detector, second_opinion, language)
-        super().__init__(settings, now, ear, streams=streams, language=language)
+        if toolbox is None:
+            offered = tuple(dict.fromkeys((language, *(languages or ()))))
+            toolbox = Toolbox(settings.tools, Policy(settings.destinations, settings.transfer), offered)
+        super().__init__(settings, now, ear, toolbox, streams=streams, language=language)
+        self._prepare(languages or {})
         self._call_ends = now + self._limits.answer
         self._warns_at = math.inf
-        self._silences = 0
         self.next_deadline: float | None = self._call_ends
         """When Tick is wanted; None only in OVER. May be too early, never too late: a frame that changes nothing
         moves deadlines away, and computing them for each of 50 frames a second costs as much as its VAD."""
@@ -97,21 +107,32 @@ class Cascade(EarlyReply):
             case ev.Played():
                 self._on_played(event, now, out)
             case ev.Synthesised():
-                if (turn := self._current(event.turn)) and turn.synthesised(event.clip, event.audio, now):
+                if (turn := self._current(event.turn)) is None:
+                    self._briefing_sounds(event, now, out)
+                elif turn.synthesised(event.clip, event.audio, now):
                     self._advance(turn, now, out)
             case ev.ReplyText():
-                if (turn := self._current(event.turn)) and not turn.text_ended:
+                if (turn := self._current(event.turn)) and not turn.text_ended and turn.errands.is_writing:
                     turn.mark("first_text", now)
                     turn.progressed_at = now
                     turn.add_text(event.text)
                     self._advance(turn, now, out)
             case ev.ReplyEnded():
-                if (turn := self._current(event.turn)) and not turn.text_ended:
-                    turn.hang_up = event.hang_up
-                    turn.end_text()
-                    self._advance(turn, now, out)
+                if (turn := self._current(event.turn)) and not turn.text_ended and turn.errands.is_writing:
+                    self._reply_ended(turn, event.hang_up, now, out)
+            case ev.ToolCalled():
+                if (turn := self._current(event.turn)) is not None:
+                    self._tool_called(turn, event.call, now, out)
+            case ev.ToolReturned():
+                self._tool_returned(event, now, out)
+            case ev.Transferred():
+                self._transferred(event.name, now, out)
+            case ev.TransferFailed():
+                self._transfer_came_back(event.name, event.reason, now, out)
             case ev.SynthesisEnded():
-                if (turn := self._current(event.turn)) and (clip := turn.synthesis_ended(event.clip, now)):
+                if (turn := self._current(event.turn)) is None:
+                    self._briefing_sounds(event, now, out)
+                elif clip := turn.synthesis_ended(event.clip, now):
                     self.transcript.lasts(turn.number, clip.number, clip.seconds)
                     self._advance(turn, now, out)
             case ev.Transcribed():
@@ -129,11 +150,12 @@ class Cascade(EarlyReply):
                 if self._media_due is None or event.final:
                     self._media_due = now if event.final else now + self._limits.media
             case ev.DigitPressed():
-                self._silences = 0
-                if self.phase is Phase.LISTENING:
-                    self._since = now
+                self._key_pressed(event.digit, now, out)
             case ev.EndRequested():
-                self._close(self._phrases.ended, now, out)
+                if self.phase in AWAY:
+                    self._call_ends = now  # whoever comes back is told so
+                else:
+                    self._close(self._phrases.ended, now, out)
             case ev.CommandFailed(what="answer"):
                 self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
             case ev.HungUp():
@@ -156,7 +178,7 @@ class Cascade(EarlyReply):
 
     def _on_audio(self, pcm: bytes, now: float, out: list[Action]) -> bool:
         """Whether the frame changed more than the time of the last frame."""
-        if self.phase is Phase.WAITING or self.phase is Phase.CLOSING:
+        if self.phase in DEAF:
             return False
         is_yielding = self.phase is Phase.YIELDING
         over_agent = self.phase is Phase.SPEAKING or (is_yielding and self._hesitate != "pause")
@@ -197,7 +219,8 @@ class Cascade(EarlyReply):
             return
         if matters:
             is_answered = self._guess_settled(number, event.text, now, out)
-            self.transcript.understood(number, event.text)
+            if not self._said_instead(event.text, out):
+                self.transcript.understood(number, event.text)
             if not is_answered:
                 self._think(now, out)
         else:
@@ -211,6 +234,8 @@ class Cascade(EarlyReply):
                 self._llm_failed(turn, event.retryable, now, out)
             elif turn.is_waited_for(event.clip):
                 self._tts_failed(turn, event.clip, event.retryable, now, out)
+        elif event.stage == "tts":
+            self._briefing_failed(event.number, now, out)
 
     def _on_hung_up(self, now: float, out: list[Action]) -> None:
         if self._turn is not None:
@@ -247,7 +272,7 @@ class Cascade(EarlyReply):
         self._utterances.settle(number, now)
         self._failures += 1
         if self._failures >= self._limits.failures:
-            self._close(self._phrases.failure, now, out)
+            self._give_up(now, out)
         elif over:
             self._dismiss(over, now, out)
         elif not self._guess_settled(number, None, now, out):
@@ -260,8 +285,8 @@ class Cascade(EarlyReply):
         if self.phase is Phase.OVER:
             return None
         due = self._phase_deadline()
-        if self.phase is not Phase.CLOSING:
-            due = min(due, self._call_ends)
+        if self.phase is not Phase.CLOSING and self.phase not in AWAY:
+            due = min(due, self._call_ends, self._keys_due())
             if self._media_due is not None and self.phase is not Phase.WAITING:
                 due = min(due, self._media_due)
         return min(due, self._settling.due)
@@ -271,7 +296,11 @@ class Cascade(EarlyReply):
         limits = self._limits
         match self.phase:
             case Phase.LISTENING:
-                return min(self._since + self._settings.silence.prompt_after, self._warning_due())
+                return min(self._idle_due(), self._warning_due())
+            case Phase.HOLDING:
+                return self._hold_ends
+            case Phase.TRANSFERRING | Phase.HANDED_OVER:
+                return self._away_due()
             case Phase.CLOSING:
                 return self._closing_ends
             case Phase.WAITING:
@@ -299,15 +328,21 @@ class Cascade(EarlyReply):
         elif self.phase is Phase.CLOSING:
             if now >= self._closing_ends:
                 self._hang_up("NORMAL_CLEARING", now, out)
+        elif self.phase in AWAY:
+            self._away_overdue(now, out)
         elif now >= self._call_ends:
             self._close(self._phrases.too_long, now, out)
         elif self._media_due is not None and now >= self._media_due:
             self._close(self._phrases.failure, now, out)
+        elif now >= self._keys_due():
+            self._keys_overdue(now, out)
+        elif self.phase is Phase.HOLDING:
+            self._hold_over(now, out)
         elif self.phase is Phase.LISTENING:
             if now >= self._warning_due():
                 self._warns_at = math.inf
                 self._say(Kind.PROMPT, self._phrases.time_warning, now, out, name="time_warning")
-            elif now >= self._since + self._settings.silence.prompt_after:
+            elif now >= self._idle_due():
                 self._break_silence(now, out)
         elif (opened_at := self._utterances.opened_at) is not None and now >= self._ear.utterance_ends_by(opened_at):
             self._close_utterance(now, out)
@@ -331,12 +366,8 @@ class Cascade(EarlyReply):
             self._advance(turn, now, out)
         elif (clip := turn.overdue_clip(now, limits.tts)) is not None:
             self._tts_failed(turn, clip, True, now, out)
-        elif not turn.text_ended and now >= turn.progressed_at + limits.llm:
-            self._llm_failed(turn, True, now, out)
-
-    def _break_silence(self, now: float, out: list[Action]) -> None:
-        if self._silences < len(self._phrases.still_there):
-            self._silences += 1
-            self._say(Kind.PROMPT, self._phrases.still_there[self._silences - 1], now, out, name="still_there")
-        else:
-            self._close(self._phrases.goodbye, now, out)
+        elif not turn.text_ended and now >= turn.errands.due(turn.progressed_at, limits):
+            if turn.errands.is_writing:
+                self._llm_failed(turn, True, now, out)
+            else:
+                self._tools_overdue(turn, now, out)

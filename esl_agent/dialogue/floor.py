@@ -24,11 +24,14 @@ from esl_agent.dialogue.actions import (
     Play,
     SetVolume,
     StopPlayback,
+    ToolSpec,
 )
 from esl_agent.dialogue.ear import Ear
+from esl_agent.dialogue.errands import LastRequest
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.questions import expected
 from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.transcript import Transcript
 from esl_agent.dialogue.turn import Kind, Settling, Turn
 from esl_agent.dialogue.utterances import Utterances
@@ -49,7 +52,9 @@ class Guess:
 class Floor:
     """Whose turn it is (``phase``), the turn in flight, and what was said."""
 
-    def __init__(self, settings: CascadeSettings, now: float, ear: Ear, *, streams: bool, language: str) -> None:
+    def __init__(
+        self, settings: CascadeSettings, now: float, ear: Ear, toolbox: Toolbox, *, streams: bool, language: str
+    ) -> None:
         self.phase = Phase.WAITING
         self.transcript = Transcript()
         self._settings = settings
@@ -57,6 +62,8 @@ class Floor:
         self._phrases = settings.phrases
         self._ear = ear
         self._language = language
+        self._toolbox = toolbox
+        self._used = 0
         hesitate = settings.barge_in.hesitate
         self._hesitate = "keep" if hesitate == "duck" and not streams else hesitate
         self._utterances = Utterances()
@@ -99,8 +106,19 @@ class Floor:
             self._enter(Phase.THINKING, now)
         return turn
 
-    def _say(self, kind: Kind, text: str, now: float, out: list[Action], *, name: str = "") -> None:
+    def _say(
+        self,
+        kind: Kind,
+        text: str,
+        now: float,
+        out: list[Action],
+        *,
+        name: str = "",
+        then: LastRequest | None = None,
+    ) -> None:
+        """Speak without asking the model. ``then``: what is done when it was heard."""
         turn = self._new_turn(kind, now, name=name)
+        turn.errands.last = then
         turn.mark("asked", now)
         turn.add_text(text)
         turn.end_text()
@@ -108,11 +126,19 @@ class Floor:
 
     def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
         messages = self.transcript.messages(self._settings.prompt, self._limits.history)
+        if messages and messages[-1].role == "user":
+            self._used = 0
+        tools = self._offered(self._used)
         turn = self._new_turn(Kind.REPLY, now, retries=retries)
+        turn.errands.used, turn.errands.is_offered = self._used, bool(tools)
         turn.fillers = fillers
         turn.steps.update(self._utterances.last_times)
         turn.mark("asked", now)
-        out.append(AskModel(turn.number, messages))
+        out.append(AskModel(turn.number, messages, tools))
+
+    def _offered(self, used: int) -> tuple[ToolSpec, ...]:
+        """What the model may call when ``used`` tools were called since the caller spoke: in the end it must speak."""
+        return self._toolbox.specs if used < self._toolbox.max_per_turn else ()
 
     def _advance(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Synthesise and play what can be; finish the turn when all of it was heard."""
@@ -125,7 +151,7 @@ class Floor:
                     self._enter(Phase.SPEAKING, now)
             out.append(action)
         # A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more.
-        if turn.is_finished and self._guess is None and not (self.phase is Phase.YIELDING and turn.hang_up):
+        if turn.is_finished and self._guess is None and not (self.phase is Phase.YIELDING and turn.leaves):
             self._finish(turn, now, out)
 
     # Until the answer is ready
@@ -133,12 +159,20 @@ class Floor:
     def _filler_due(self, turn: Turn) -> float:
         """When the caller has waited long enough to be told so; infinity if not in this turn."""
         after = self._settings.filler.after
-        if not after or turn.kind is not Kind.REPLY or turn.fillers or turn.has_sound or not self._phrases.filler:
+        if not after or turn.kind is not Kind.REPLY or not self._phrases.filler or self._guess is not None:
             return math.inf
-        if self.phase is not Phase.THINKING or self._guess is not None:
+        if not turn.errands.is_idle:
+            return self._tools_filler_due(turn) + after
+        if turn.fillers or turn.has_sound or self.phase is not Phase.THINKING:
             return math.inf
         asked, answered = turn.steps["asked"], turn.steps.get("transcript", 0.0)
         return (turn.steps["speech_ended"] if answered >= asked else asked) + after
+
+    def _tools_filler_due(self, turn: Turn) -> float:
+        """Since when a caller who waits for tools, or for the answer to them, hears nothing."""
+        if self.phase not in (Phase.THINKING, Phase.SPEAKING) or turn.text_ended or turn.fillers > turn.errands.rounds:
+            return math.inf
+        return max(turn.errands.since, turn.quiet_since)
 
     def _fill(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Say that it takes a moment, within the turn: its answer waits until that was heard."""
@@ -194,7 +228,7 @@ class Floor:
             self._abandon(turn, now, out, stop=False)
 
     def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
-        if turn.kind is Kind.REPLY and not turn.has_words:
+        if turn.kind is Kind.REPLY and not turn.has_words and (turn.errands.is_idle or turn.hang_up):
             self._without_words(turn, now, out)
             return
         self._turn = None
@@ -205,12 +239,17 @@ class Floor:
         self._measure(turn, out, interrupted=False)
         if turn.kind is Kind.CLOSING or turn.hang_up:
             self._hang_up("NORMAL_CLEARING", now, out)
-        elif not turn.heard_any:
+        elif turn.has_words and not turn.heard_any and turn.errands.last is None:
             self._fail(now, out)
         else:
             if turn.kind is Kind.REPLY:
                 self._failures = 0
-            self._yield_floor(now, out)
+            self._go_on(turn, now, out)
+
+    def _go_on(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """Everything of a turn was heard: what comes after it?"""
+        self.transcript.answered(turn.number)
+        self._yield_floor(now, out)
 
     def _without_words(self, turn: Turn, now: float, out: list[Action]) -> None:
         """The model ended its reply without a word: a goodbye if it asked to hang up, else a failure."""
@@ -250,7 +289,7 @@ class Floor:
     # A turn fails
 
     def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
-        if turn.has_words:
+        if turn.has_new_words:
             turn.end_text()
             self._advance(turn, now, out)
             return
@@ -279,7 +318,7 @@ class Floor:
         if self.phase is Phase.CLOSING:
             self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
         elif self._failures >= self._limits.failures:
-            self._close(self._phrases.failure, now, out)
+            self._give_up(now, out)
         elif self.phase is Phase.YIELDING:
             self._utterances.win()
             self._yield_floor(now, out)
@@ -287,6 +326,10 @@ class Floor:
             self._say(Kind.APOLOGY, self._phrases.apology, now, out, name="apology")
 
     # The call ends
+
+    def _give_up(self, now: float, out: list[Action]) -> None:
+        """The call cannot go on."""
+        self._close(self._phrases.failure, now, out)
 
     def _close(self, words: str, now: float, out: list[Action]) -> None:
         """Say the last words, then hang up."""

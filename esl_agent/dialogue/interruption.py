@@ -20,30 +20,36 @@ from esl_agent.dialogue.ear import Ear, Mode
 from esl_agent.dialogue.floor import Floor
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.turn import Kind, Turn
+
+#: With so many seconds of a turn to go, what is said over it answers it.
+ALMOST_OVER = 1.0
 
 
 class Interruption(Floor):
     """A floor that can be taken."""
 
-    def __init__(self, settings: CascadeSettings, now: float, ear: Ear, *, streams: bool, language: str) -> None:
-        super().__init__(settings, now, ear, streams=streams, language=language)
+    def __init__(
+        self, settings: CascadeSettings, now: float, ear: Ear, toolbox: Toolbox, *, streams: bool, language: str
+    ) -> None:
+        super().__init__(settings, now, ear, toolbox, streams=streams, language=language)
         self._barge_in = settings.barge_in
         self._judge = BargeIn(settings.barge_in, language)
 
     # The voice
 
     def _interrupt(self, now: float, out: list[Action]) -> None:
-        """An utterance begins. Nothing of a turn that is not heard yet is lost by asking again; a turn that is heard
-        is suspended."""
+        """An utterance begins. Nothing of a turn that is not heard yet is lost by asking again; a turn that is heard,
+        or whose tools did something, is suspended."""
         turn = self._turn
         if turn is None or self._is_uninterruptible(turn):
             return
-        if self.phase is Phase.THINKING:
+        if self.phase is Phase.THINKING and turn.errands.is_idle:
             turn.mark("interrupted_onset", self._ear.onset)
             turn.mark("interrupted", now)
             self._abandon(turn, now, out, stop=True)
-        elif self.phase is Phase.SPEAKING and self._barge_in.enabled:
+        elif self.phase in (Phase.SPEAKING, Phase.THINKING) and self._barge_in.enabled:
             self._suspend(turn, now, out)
 
     def _is_uninterruptible(self, turn: Turn) -> bool:
@@ -72,11 +78,18 @@ class Interruption(Floor):
 
     def _matters(self, over: int, event: ev.Transcribed, now: float, out: list[Action]) -> bool:
         """Whether words that were spoken over turn ``over`` are more than a back-channel; they stop the turn then."""
-        if self._judge.words(event.text, final=event.final) is not Verdict.CONFIRM:
+        turn = self._current(over)
+        may_answer = turn is not None and bool(event.text.strip()) and self._is_answerable(turn)
+        if not may_answer and self._judge.words(event.text, final=event.final) is not Verdict.CONFIRM:
             return False
-        if (turn := self._current(over)) is not None:
+        if turn is not None:
             self._confirm(turn, now, out)
         return True
+
+    def _is_answerable(self, turn: Turn) -> bool:
+        """Whether "yes" over the turn is an answer: it asked something, or is as good as over."""
+        is_asked = self.transcript.agent_text(turn.number).rstrip().endswith("?")
+        return is_asked or turn.left(turn.steps.get("interrupted", 0.0)) < ALMOST_OVER
 
     def _confirm(self, turn: Turn, now: float, out: list[Action]) -> None:
         """The caller has the floor."""

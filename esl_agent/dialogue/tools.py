@@ -135,7 +135,7 @@ class Toolbox:
 
     def __init__(self, settings: ToolsSettings, policy: Policy, languages: Sequence[str] = ()) -> None:
         self.max_per_turn = settings.max_per_turn
-        self._policy = policy
+        self.policy = policy
         self._http = settings.http
         self._languages = tuple(languages)
         can_transfer = bool(policy.names) or policy.allows_numbers
@@ -190,7 +190,7 @@ class Toolbox:
             asked = str(asked)
         if not isinstance(asked, str):
             raise _Wrong("to: expected the name of a destination")
-        found = self._policy.resolve(asked)
+        found = self.policy.resolve(asked)
         if isinstance(found, Refusal):
             raise _Wrong(found.reason)
         summary = _text(arguments, "summary", MAX_SUMMARY)

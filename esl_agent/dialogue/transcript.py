@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.actions import Message, ToolCall
 
 #: A clip heard this far counts as heard: what is missing is the release of its last sound.
 WHOLE = 0.97
+#: What a model reads of a tool whose turn was given up before it had answered.
+INTERRUPTED = "failed: interrupted before it was done"
 
 
 @dataclass(slots=True)
@@ -26,12 +31,44 @@ class _Spoken:
 
 
 @dataclass(slots=True)
+class _Called:
+    """A tool that was called in round ``round`` of a turn."""
+
+    call: ToolCall
+    round: int
+    result: str = INTERRUPTED
+
+
+@dataclass(slots=True)
 class _Entry:
     caller: str = ""
     clips: dict[int, _Spoken] = field(default_factory=dict)
+    calls: list[_Called] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+    """The clip with which the words after a round of tools begin; a round without one was the last."""
+    is_answered: bool = False
+    """What its tools answered was answered, as far as it was to be."""
 
     def agent(self) -> str:
         return " ".join(text for clip in self.clips.values() if (text := clip.heard_text()))
+
+    def messages(self, words: Mapping[int, str] | None = None) -> Iterator[Message]:
+        """The agent's messages. ``words``: what its clips say; None: what was heard of them."""
+        if words is None:
+            words = {number: clip.heard_text() for number, clip in self.clips.items()}
+        begin = 0.0
+        for round, of_round in itertools.groupby(self.calls, key=lambda called: called.round):
+            called, end = list(of_round), self.ends.get(round, math.inf)
+            yield Message("assistant", _text(words, begin, end), tuple(each.call for each in called))
+            yield from (Message("tool", each.result, tool_call_id=each.call.id) for each in called)
+            begin = end
+        if text := _text(words, begin, math.inf):
+            yield Message("assistant", text)
+
+
+def _text(words: Mapping[int, str], begin: float, end: float) -> str:
+    chosen = (words[number] for number in sorted(words) if begin <= number < end)
+    return " ".join(text for text in chosen if text)
 
 
 class Transcript:
@@ -52,6 +89,33 @@ class Transcript:
 
     def understood(self, utterance: int, text: str) -> None:
         self._utterances[utterance].caller = " ".join(text.split())
+
+    def pressed(self, words: str) -> None:
+        """The caller's turn was an entry on the keys."""
+        self._entries.append(_Entry(words))
+
+    def called(self, turn: int, call: ToolCall, round: int) -> None:
+        """The model called a tool. Ignored for a turn that was never opened."""
+        if entry := self._turns.get(turn):
+            entry.calls.append(_Called(call, round))
+
+    def asked_again(self, turn: int, round: int, clip: int) -> None:
+        """The model knows what the tools of ``round`` answered; what it says from clip ``clip`` on comes after them."""
+        if entry := self._turns.get(turn):
+            entry.ends[round] = clip
+
+    def returned(self, turn: int, id: str, result: str) -> None:
+        """What the newest call ``id`` of a turn came to, as the model reads it."""
+        entry = self._turns.get(turn)
+        for called in reversed(entry.calls if entry else []):
+            if called.call.id == id:
+                called.result = result
+                return
+
+    def answered(self, turn: int) -> None:
+        """A turn came to its end: what its tools answered needs no further answer."""
+        if entry := self._turns.get(turn):
+            entry.is_answered = True
 
     def spoken(self, turn: int, clip: int, text: str, seconds: float) -> None:
         """A clip of ``seconds`` was given to the leg, maybe not for the first time. No more of it is heard yet.
@@ -84,37 +148,49 @@ class Transcript:
 
     @property
     def owes_reply(self) -> bool:
-        """True if the caller said something that the agent's words have not answered yet."""
-        last = self._last()
-        return last is not None and last.role == "user"
+        """True if the caller said something, or a tool did, that the agent's words have not answered yet."""
+        for entry in reversed(self._entries):
+            if entry.caller:
+                return True
+            if said := list(entry.messages()):
+                return said[-1].role == "tool" and not entry.is_answered
+        return False
 
-    def _last(self) -> Message | None:
-        messages = self.messages()
-        return messages[-1] if messages else None
+    def messages(
+        self, prompt: str = "", limit: int = 0, *, speaking: int = 0, words: Mapping[int, str] | None = None
+    ) -> tuple[Message, ...]:
+        """The history for a model: system prompt, then caller and agent in alternation, with the tools it called.
 
-    def messages(self, prompt: str = "", limit: int = 0) -> tuple[Message, ...]:
-        """The history for a model: system prompt, then caller and agent in alternation.
-
-        ``limit`` > 0 keeps that many newest messages, beginning with one of the caller's where there is one.
+        ``limit`` > 0 keeps that many newest messages, beginning with one of the caller's where there is one; more, if
+        the caller's last one is older. ``words``: of the turn ``speaking``, which is being said now, every clip's.
         """
         history: list[Message] = []
+        now_speaking = self._turns.get(speaking)
         for entry in self._entries:
             if entry.caller:
-                self._append(history, Message("user", entry.caller))
-            if entry.clips and (text := entry.agent()):
-                self._append(history, Message("assistant", text))
+                _append(history, Message("user", entry.caller))
+            for message in entry.messages(words if entry is now_speaking else None):
+                _append(history, message)
         if limit and len(history) > limit:
-            history = history[-limit:]
-            while len(history) > 1 and history[0].role != "user":
-                history = history[1:]
+            history = history[_beginning(history, len(history) - limit) :]
         return (Message("system", prompt), *history) if prompt else tuple(history)
-
-    @staticmethod
-    def _append(history: list[Message], message: Message) -> None:
-        if history and history[-1].role == message.role:
-            message = Message(message.role, f"{history.pop().content} {message.content}")
-        history.append(message)
 
     def _add(self, index: dict[int, _Entry], number: int) -> None:
         entry = index[number] = _Entry()
         self._entries.append(entry)
+
+
+def _append(history: list[Message], message: Message) -> None:
+    """Behind the others; words of the same speaker are one message, unless a tool was called between them."""
+    if history and history[-1].role == message.role and message.role != "tool" and not history[-1].tool_calls:
+        text = " ".join(text for text in (history.pop().content, message.content) if text)
+        message = Message(message.role, text, message.tool_calls)
+    history.append(message)
+
+
+def _beginning(history: list[Message], first: int) -> int:
+    """Where a history that was to begin at ``first`` begins: with the caller, and never with a tool's answer."""
+    of_caller = [number for number, message in enumerate(history) if message.role == "user"]
+    if not of_caller:
+        return next((n for n in range(first, -1, -1) if history[n].role != "tool"), 0)
+    return next((number for number in of_caller if number >= first), of_caller[-1])

@@ -14,7 +14,9 @@ from enum import Enum
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.actions import Action, Play, Synthesise
 from esl_agent.dialogue.clauses import ClauseCutter, cut
+from esl_agent.dialogue.errands import Errands
 from esl_agent.dialogue.settings import LimitSettings
+from esl_agent.dialogue.tools import TransferRequest
 
 #: Clips queued with the leg at once: one that sounds and one behind it, so that there is no gap.
 MAX_OUTSTANDING = 2
@@ -91,6 +93,7 @@ class Turn:
     fillers: int = 0
     steps: dict[str, float] = field(default_factory=dict)
     clips: list[ClipState] = field(default_factory=list)
+    errands: Errands = field(default_factory=Errands)
     _count: int = 0
     _cutter: ClauseCutter = field(default_factory=ClauseCutter)
 
@@ -107,6 +110,17 @@ class Turn:
 
     def add_text(self, text: str) -> None:
         self._add(self._cutter.feed(text))
+
+    def flush(self) -> None:
+        """The words so far are a clause, whatever follows."""
+        if not self.text_ended:
+            self._add(self._cutter.flush())
+
+    def say(self, text: str) -> None:
+        """Words of our own, behind those so far."""
+        if not self.text_ended:
+            self.flush()
+            self._add(cut(text))
 
     def end_text(self) -> None:
         if not self.text_ended:
@@ -149,6 +163,26 @@ class Turn:
     def has_words(self) -> bool:
         """True if there is anything of the turn's own to be said."""
         return any(not clip.is_filler for clip in self.clips)
+
+    @property
+    def has_new_words(self) -> bool:
+        """True if there is anything that the model said to what it was last asked."""
+        return any(not clip.is_filler and clip.number >= self.errands.first_clip for clip in self.clips)
+
+    @property
+    def next_clip(self) -> int:
+        """The number that the next clip will have."""
+        return self._count
+
+    @property
+    def words(self) -> dict[int, str]:
+        """What each of its clips says, heard or not."""
+        return {clip.number: clip.text for clip in self.clips if not clip.is_filler}
+
+    @property
+    def leaves(self) -> bool:
+        """The call leaves the agent when this was heard: better not while the caller speaks."""
+        return self.hang_up or isinstance(self.errands.last, TransferRequest)
 
     @property
     def text(self) -> str:
@@ -293,9 +327,24 @@ class Turn:
         """When something of this turn is overdue: the model's next words, a clause's sound, a clip's end."""
         due = [since + limits.call, self._playback_ends_by(limits.playback)[1]]
         if not self.text_ended:
-            due.append(self.progressed_at + limits.llm)
+            due.append(self.errands.due(self.progressed_at, limits))
         due.extend(idle + limits.tts for clip in self.clips if (idle := _made_nothing_since(clip)) is not None)
         return min(due)
+
+    @property
+    def quiet_since(self) -> float:
+        """Since when nothing of it is heard or about to be; infinity if something is."""
+        return max((math.inf if clip.done_at is None else clip.done_at for clip in self.clips), default=0.0)
+
+    def left(self, now: float) -> float:
+        """Seconds of it that were not heard at ``now``, infinity if not known or if there is more than a clip of it."""
+        rest = [clip for clip in self.clips if clip.done_at is None]
+        if not self.text_ended or len(rest) != 1 or rest[0].whole_at is None:
+            return math.inf
+        clip = rest[0]
+        free_at = max((other.done_at for other in self.clips if other.done_at is not None), default=0.0)
+        played = 0.0 if clip.played_at is None else max(0.0, now - max(clip.played_at, free_at))
+        return clip.seconds - clip.start - played
 
     @property
     def is_finished(self) -> bool:

@@ -82,7 +82,7 @@ def test_a_slow_stream_is_not_mistaken_for_a_lost_clip():
     for _ in range(10):
         it.now += 1.5
         stream.append(bytes(RATE))
-        it.post(ev.DigitPressed("1"))
+        it.post(ev.Tick())
     stream.end()
     it.post(ev.SynthesisEnded(turn, 0))
     assert it.all(act.AbandonTurn) == []
