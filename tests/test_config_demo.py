@@ -18,8 +18,10 @@ CONF = Path(__file__).parent.parent / "conf"
 CONVERSATION = (
     ("Something is terribly wrong!", "sorry to hear that"),
     ("Weasels have eaten our phone system", "an engineer can come"),
+    ("They have been carried away by monkeys", "a ladder"),
     ("The number is not answering.", "mark the order as urgent"),
     ("Information about your last call.", "last called us on Monday"),
+    ("The person at extension two", "Of course."),
     ("Thank you for your patience", "most welcome"),
     ("Goodbye", "Goodbye."),
 )
@@ -55,7 +57,7 @@ def test_every_sentence_of_the_caller_gets_the_answer_meant_for_it(demo: DidConf
 
 
 def test_the_call_ends_with_the_goodbye_and_not_before(demo: DidConfig) -> None:
-    assert [ends for _, ends in answers(demo, [said for said, _ in CONVERSATION])] == [False] * 5 + [True]
+    assert [ends for _, ends in answers(demo, [said for said, _ in CONVERSATION])] == [False] * 7 + [True]
 
 
 def test_the_answer_to_the_weasels_is_long_enough_to_talk_over(demo: DidConfig) -> None:

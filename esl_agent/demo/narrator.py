@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
+from esl_agent.demo.findings import quoted
 from esl_agent.demo.story import clear
 from esl_agent.journal import Note
+from esl_agent.testing.caller import Spoken
 
 _WIDTH = 110
-_INDENT = " " * 16
+_INDENT = " " * 19
 #: Steps of an answer in their order; endpointing: making sure that the caller has finished.
 STEPS = ("endpointing", "stt", "llm", "tts", "playback")
 
@@ -32,8 +35,14 @@ class Narrator:
         self.notes: list[Note] = []
         self.began = 0.0
         """When the call came in, on the monotonic clock."""
+        self.spoken: Sequence[Spoken] = ()
+        """What the caller really said so far."""
         self._texts: dict[tuple[int, int], str] = {}
         self._answered = 0.0
+        self._clip = (0, 0)
+        self._yielded = 0.0
+        self._has_stopped = self._goes_on = self._is_yielding = False
+        self._held: list[tuple[float, str]] = []
 
     def watch(self, call_id: str, note: Note) -> None:
         if not self.notes:
@@ -42,35 +51,77 @@ class Narrator:
         facts = note.facts
         match note.what:
             case "call":
-                self._line(note.at, "", f"a call comes in for {clear(facts['did'])} from {clear(facts['caller'])}")
+                self.line(note.at, "", f"a call comes in for {clear(facts['did'])} from {clear(facts['caller'])}")
             case "answered":
                 self._answered = note.at
-                self._line(note.at, "", "the agent answers")
+                self.line(note.at, "", "the agent answers")
             case "clause":
                 self._texts[facts["turn"], facts["clip"]] = clear(facts["text"])
             case "began":
-                self._line(note.at, "agent", self._texts.get((facts["turn"], facts["clip"]), ""))
+                self._began((facts["turn"], facts["clip"]), note.at)
             case "stop_playback":
-                self._line(note.at, "", "** the caller talks over the agent, who stops **")
+                self._has_stopped = True
+            case "yield":
+                self._yielded, self._is_yielding = note.at, True
+            case "resumed":
+                self._resumed(note.at)
+            case "confirmed":
+                self._confirmed()
             case "caller":
-                self._line(note.at, "caller", clear(facts["text"]) or "(not understood)")
+                self._said(note.at, clear(facts["text"]) or "(not understood)")
             case "turn":
                 self._timings(note)
             case "hang_up":
-                self._line(note.at, "", "the agent hangs up")
+                self.line(note.at, "", "the agent hangs up")
             case "hung_up":
-                self._line(note.at, "", f"the call is over: {clear(facts['cause'])}")
+                self.line(note.at, "", f"the call is over: {clear(facts['cause'])}")
             case "provider_failed" | "command_failed" | "media_lost" | "lost":
-                self._line(note.at, "", f"{note.what}: {' '.join(f'{k}={clear(v)}' for k, v in facts.items())}")
+                self.line(note.at, "", f"{note.what}: {' '.join(f'{k}={clear(v)}' for k, v in facts.items())}")
             case _:
                 pass
+
+    def _began(self, clip: tuple[int, int], at: float) -> None:
+        if self._goes_on:
+            self.line(at, "", f"** {self._murmur()}: it pauses {at - self._yielded:.1f} s and goes on **")
+        if not self._goes_on or clip != self._clip:
+            self.line(at, "agent", self._texts.get(clip, ""))
+        self._has_stopped = self._goes_on = False
+        self._clip = clip
+
+    def _said(self, at: float, text: str) -> None:
+        if self._is_yielding:
+            self._held.append((at, text))  # to be told if it takes the floor
+        else:
+            self.line(at, "caller", text)
+
+    def _confirmed(self) -> None:
+        self._has_stopped = self._goes_on = self._is_yielding = False
+        self.line(self._yielded, "", "** the caller talks over the agent, who stops **")
+        held, self._held = self._held, []
+        for at, text in held:
+            self.line(at, "caller", text)
+
+    def _resumed(self, at: float) -> None:
+        self._is_yielding = False
+        self._held.clear()
+        if self._has_stopped:
+            self._goes_on = True  # it is heard when its sound begins again
+        else:
+            self.line(at, "", f"** {self._murmur()}, who speaks on **")
+        self._has_stopped = False
+
+    def _murmur(self) -> str:
+        if not self.spoken:
+            return "a noise comes over the agent"
+        said = quoted(self.spoken[-1])
+        return f"the caller {'makes a noise, ' if said.startswith('[') else 'says '}{said}, over the agent"
 
     def say(self, text: str) -> None:
         self._to.write(f"{text}\n")
         self._to.flush()
 
-    def _line(self, at: float, who: str, text: str) -> None:
-        first = f"{clock(at):>7}  {who:<6} "
+    def line(self, at: float, who: str, text: str) -> None:
+        first = f"{clock(at):>7}  {who:<9} "
         self.say(textwrap.fill(text, _WIDTH, initial_indent=first, subsequent_indent=_INDENT))
 
     def _timings(self, note: Note) -> None:

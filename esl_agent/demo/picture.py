@@ -13,9 +13,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from esl_agent.demo.findings import Recording, Voice, cut_after, waits
+from esl_agent.demo.findings import cut_after, waits
 from esl_agent.demo.narrator import STEPS, milliseconds
 from esl_agent.demo.story import AgentSays, CallerSays, Story
+from esl_agent.demo.voice import Recording, Voice
 
 _CALLER, _AGENT, _CUT, _INK = "#0b6e99", "#c05a1c", "#b3123f", "#333333"
 _STEP_COLOURS = ("#9db4c0", "#5c8001", "#8e6bbf", "#f2a541", "#c05a1c")

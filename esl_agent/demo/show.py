@@ -7,49 +7,59 @@ a person as the caller. What is printed is what the journal says as it happens, 
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import gevent
 
 from esl_agent import config as configuration
+from esl_agent.audio.pcm import Sound
 from esl_agent.config import Config
-from esl_agent.demo.findings import Recording, cut_after, listen, verdicts, waits
-from esl_agent.demo.narrator import Narrator, clock
-from esl_agent.demo.story import AgentSays, CallerSays, Story, shifted, tell
+from esl_agent.demo.colleague import COLLEAGUE, SwitchTold, colleague, handover_of, save
+from esl_agent.demo.findings import Clips, cut_after, samples_of, verdicts, waits
+from esl_agent.demo.narrator import Narrator
+from esl_agent.demo.story import Story, shifted, tell
+from esl_agent.demo.transcript import transcript
+from esl_agent.demo.voice import Recording, listen
 from esl_agent.errors import ConfigError, EslAgentError
 from esl_agent.providers.worker_pool import default_size
 from esl_agent.server import Server
-from esl_agent.testing.caller import BargeIn, PretendCaller, Say, Spoken, Step, recorded_text
+from esl_agent.testing.caller import BargeIn, Over, PretendCaller, Say, Spoken, Step
 from esl_agent.testing.freeswitch import PretendFreeSwitch, wait_for
+from esl_agent.testing.fs_machine import Options
 from esl_agent.testing.line import line_noise
 
 NUMBER = "5000"
 CODEC_RATE = 8000
-#: What the caller does. Every name is a recording in testing/speech.
+#: What the caller does. Every name is a recording in testing/speech, but the cough, which is made.
 SCRIPT: tuple[Step, ...] = (
     Say("something-terribly-wrong"),
     Say("tt-weasels"),
+    Over("digits-oh", after=2.5, gain=-4.0),
+    Over("cough", after=5.0, gain=0.0),
+    Say("tt-monkeysintro"),
     BargeIn("number-not-answering", after=4.0),
     Say("info-about-last-call"),
     Say("queue-thankyou"),
     Say("vm-goodbye"),
 )
-FILES = ("call.wav", "transcript.txt", "timeline.png", "record.json")
+FILES = ("call.wav", "briefing.wav", "transcript.txt", "timeline.png", "record.json")
 #: The demo has failed when fewer sentences than this were understood and answered.
-ANSWERS = 4
+ANSWERS = 5
 #: A call that lasts longer than this has failed.
 MAX_SECONDS = 150.0
 _WARM_SECONDS = 30.0
+_NEWS_EVERY = 0.1
 
 
 def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT, answers: int = ANSWERS) -> int:
-    """Place the call, print it, leave ``call.wav``, ``transcript.txt``, ``timeline.png`` and ``record.json``.
+    """Place the call, print it, leave FILES in ``directory`` (``briefing.wav`` if a colleague was called).
 
     Files of an earlier call are removed first. Returns the exit status: 0 if the call was what it should be. Raises
     ConfigError if nobody answers NUMBER.
@@ -60,13 +70,15 @@ def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT
         (directory / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as records:
         config = config_for(configuration.load(conf), Path(records))
-        story = _call(conf, config, directory, script, narrator)
+        story, clips = _call(conf, config, directory, script, narrator)
         for record in Path(records).glob("*.json"):
             shutil.copyfile(record, directory / "record.json")
     recording = listen(directory / "call.wav")
     (directory / "transcript.txt").write_text("\n".join(transcript(story)) + "\n", encoding="utf-8")
     _draw(story, recording, directory / "timeline.png", narrator)
-    found = verdicts(story, recording, answers)
+    if story.handover:
+        save(story.handover, directory / "briefing.wav")
+    found = verdicts(story, recording, answers, clips)
     for line in summary(story, recording):
         narrator.say(line)
     for is_so, text in found:
@@ -104,8 +116,10 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _call(conf: Path, config: Config, directory: Path, script: Sequence[Step], narrator: Narrator) -> Story:
-    """The call, from the server's start to its stop."""
+def _call(
+    conf: Path, config: Config, directory: Path, script: Sequence[Step], narrator: Narrator
+) -> tuple[Story, Clips]:
+    """The call, from the server's start to its stop, and what was played on it."""
     server = Server(conf, config, watch=narrator.watch)
     began = time.monotonic()
     server.start()
@@ -119,12 +133,20 @@ def _call(conf: Path, config: Config, directory: Path, script: Sequence[Step], n
         narrator.say(f"{did.name}: {names}; warm after {time.monotonic() - began:.1f} s")
         narrator.say("Minutes and seconds of the call. Everything below is printed when it happens.\n")
         caller = PretendCaller(script, rate=CODEC_RATE)
-        with PretendFreeSwitch(config.service.freeswitch.address) as switch:
+        narrator.spoken = caller.spoken
+        options = Options(epoch=time.time() - time.monotonic(), callees={COLLEAGUE: colleague(CODEC_RATE)})
+        with PretendFreeSwitch(config.service.freeswitch.address, options=options) as switch:
             call = switch.call(NUMBER, audio=caller, codec_rate=CODEC_RATE, record=directory / "call.wav")
-            if not call.wait(MAX_SECONDS):
+            told = SwitchTold(call, caller, narrator)
+            ends = time.monotonic() + MAX_SECONDS
+            while not call.wait(_NEWS_EVERY) and time.monotonic() < ends:
+                told.tell_news()
+            told.tell_news()
+            if not call.wait(0):
                 call.hang_up()
                 call.wait(5.0)
             call.wait_released(5.0)
+            sounds = switch.sounds()
             records = Path(config.service.records.directory)
             wait_for(lambda: any(records.glob("*.json")), 5.0)
         if not call.frame_times:
@@ -132,8 +154,15 @@ def _call(conf: Path, config: Config, directory: Path, script: Sequence[Step], n
     finally:
         server.stop()
     zero = call.started_at + call.frame_times[0]
-    spoken = [Spoken(said.what, said.began - zero, said.ended - zero) for said in caller.spoken]
-    return tell(shifted(narrator.notes, narrator.began - zero), spoken, len(call.frame_times) * 0.02)
+    spoken = [Spoken(said.what, said.began - zero, said.ended - zero, said.purpose) for said in caller.spoken]
+    notes = shifted(narrator.notes, narrator.began - zero)
+    return tell(notes, spoken, len(call.frame_times) * 0.02, handover_of(call)), _clips(sounds)
+
+
+def _clips(sounds: Mapping[str, Sound]) -> Clips:
+    """Whole clips by turn and number, from the files that were played: the agent names them ``turn-clip.wav``."""
+    found = ((re.fullmatch(r"([0-9]+)-([0-9]+)", Path(path).stem), sound) for path, sound in sounds.items())
+    return {(int(name[1]), int(name[2])): samples_of(sound, CODEC_RATE) for name, sound in found if name}
 
 
 def _warm_up(server: Server) -> None:
@@ -157,32 +186,6 @@ def _draw(story: Story, recording: Recording, path: Path, narrator: Narrator) ->
         narrator.say("(no timeline.png: matplotlib is not installed; pip install 'esl-agent[demo]')")
         return
     draw(story, recording, path)
-
-
-def transcript(story: Story) -> Iterator[str]:
-    """The conversation line by line: what was said, and what arrived of it at the other side."""
-    yield "One call, as each side heard the other. Minutes and seconds of call.wav."
-    yield ""
-    both: list[CallerSays | AgentSays] = [*story.caller, *story.agent]
-    for each in sorted(both, key=lambda one: one.began):
-        if isinstance(each, CallerSays):
-            yield f"{clock(each.began):>7}  caller  said        {_said(each.spoken)}"
-            yield f"                 understood  {each.understood or '-'}"
-        else:
-            yield f"{clock(each.began):>7}  agent   said        {each.text}"
-            if each.interrupted:
-                heard, text = len(each.heard.split()), len(each.text.split())
-                yield f"                 heard       {each.heard or '-'}"
-                yield f"                             (the caller cut in after {heard} of the {text} words made ready)"
-            elif each.heard != each.text:
-                yield f"                 heard       {each.heard or '-'}"
-        yield ""
-    if story.hung_up_by_agent is not None:
-        yield f"{clock(story.hung_up_by_agent):>7}  the agent hangs up"
-
-
-def _said(spoken: Spoken | None) -> str:
-    return f"{recorded_text(spoken.what)}  [{spoken.what}.wav]" if spoken else "nothing: a noise was taken for speech"
 
 
 def summary(story: Story, recording: Recording) -> Iterator[str]:

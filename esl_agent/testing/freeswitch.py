@@ -19,6 +19,7 @@ from typing import Protocol
 import gevent
 from gevent import socket
 
+from esl_agent.audio.pcm import Sound
 from esl_agent.testing.caller import Deed
 from esl_agent.testing.fork_client import PreparedAudio
 from esl_agent.testing.fs_call import PretendCall
@@ -106,6 +107,10 @@ class PretendFreeSwitch:
         if self._clock is None:
             self._clock = gevent.spawn(self._run)
         return call
+
+    def sounds(self) -> dict[str, Sound]:
+        """Files that were played lately, by path, as they sounded on calls that somebody heard."""
+        return {path: sound for files in self._files.values() for path, sound in files.heard().items()}
 
     def close(self) -> None:
         """End every call without ceremony and stop the clock."""

@@ -37,6 +37,10 @@ class SoundFiles:
         except (OSError, EOFError, wave.Error, ValueError):
             return None
 
+    def heard(self) -> dict[str, Sound]:
+        """The newest KEPT_FILES files by path; empty if nobody listens."""
+        return {path: sound for (path, _, _), sound in self._kept.items()} if self._is_heard else {}
+
     def _read(self, path: str) -> Sound:
         with wave.open(path, "rb") as file:
             rate, count = file.getframerate(), file.getnframes()

@@ -11,8 +11,8 @@ import pytest
 
 from esl_agent.config import load
 from esl_agent.demo import show
-from esl_agent.demo.findings import listen
-from esl_agent.testing.caller import BargeIn, Say
+from esl_agent.demo.voice import listen
+from esl_agent.testing.caller import BargeIn, Over, Say
 
 CONF = Path(__file__).parents[2] / "conf"
 pytestmark = pytest.mark.system
@@ -23,14 +23,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     """(exit status, what was printed, where the files are) of one short call."""
     directory = tmp_path_factory.mktemp("demo")
     to = io.StringIO()
-    script = (Say("tt-weasels"), BargeIn("vm-goodbye", after=1.5))
-    return show.run(CONF, directory, to, script, answers=2), to.getvalue(), directory
+    script = (
+        Say("something-terribly-wrong"),
+        Over("cough", after=1.0, gain=0.0),
+        Say("tt-weasels"),
+        BargeIn("vm-goodbye", after=1.5),
+    )
+    return show.run(CONF, directory, to, script, answers=3), to.getvalue(), directory
 
 
 def test_the_demo_calls_the_agent_and_finds_all_it_promises(made: tuple[int, str, Path]) -> None:
     status, printed, directory = made
     assert status == 0, printed
-    assert {path.name for path in directory.iterdir()} == set(show.FILES)
+    assert {path.name for path in directory.iterdir()} == set(show.FILES) - {"briefing.wav"}
 
 
 def test_the_recording_has_the_caller_left_and_the_agent_right(made: tuple[int, str, Path]) -> None:
@@ -48,9 +53,19 @@ def test_the_recording_has_the_caller_left_and_the_agent_right(made: tuple[int, 
 def test_the_agent_falls_silent_when_the_caller_talks_over_it(made: tuple[int, str, Path]) -> None:
     recording = listen(made[2] / "call.wav")
     notes = json.loads((made[2] / "record.json").read_text())["notes"]
-    [stopped] = [note["at"] for note in notes if note["what"] == "stop_playback"]
+    stopped = [note["at"] for note in notes if note["what"] == "stop_playback"][-1]
     assert recording.agent.levels[int((stopped - 0.5) * 100) : int(stopped * 100)].max() > 200
     assert recording.agent.silent_from(stopped) < stopped + 0.3
+
+
+def test_a_cough_is_told_and_nothing_of_what_the_agent_was_saying_is_lost(made: tuple[int, str, Path]) -> None:
+    printed = made[1]
+    assert "[cough, synthetic], over the agent" in printed
+    assert "Oh dear, I am sorry to hear that." in printed
+    notes = json.loads((made[2] / "record.json").read_text())["notes"]
+    [turn] = [note for note in notes if note["what"] == "turn" and "Oh dear" in note["agent"]]
+    assert turn["agent"].endswith("we will put it right together.'")
+    assert turn["false_interruptions"] == 1
 
 
 def test_what_is_printed_is_what_was_understood(made: tuple[int, str, Path]) -> None:
@@ -58,8 +73,8 @@ def test_what_is_printed_is_what_was_understood(made: tuple[int, str, Path]) -> 
     notes = json.loads((directory / "record.json").read_text())["notes"]
     understood = [note["text"].strip("'") for note in notes if note["what"] == "caller"]
     assert understood[-1] == "goodbye"
-    for text in understood:
-        assert f"caller {text}" in printed
+    for text in filter(None, understood):
+        assert f"caller    {text}" in printed
     transcript = (directory / "transcript.txt").read_text()
     assert "Weasels have eaten our phone system" in transcript
     assert f"understood  {understood[0]}" in transcript
