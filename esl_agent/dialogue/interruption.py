@@ -61,6 +61,7 @@ class Interruption(Floor):
         self._enter(Phase.YIELDING, now)
         self._judge.begin(self._ear.voiced_frames)
         turn.steps.update(interrupted_onset=self._ear.onset, interrupted=now)
+        turn.steps.pop("resumed", None)  # that was another one
         if self._hesitate == "duck":
             out.append(SetVolume(self._barge_in.duck))
         elif self._hesitate == "pause" and turn.stop(now):

@@ -116,6 +116,20 @@ def test_the_agent_goes_on_when_no_words_come_soon():
     assert steps["resumed"] - (steps["interrupted_onset"] + 0.2) == pytest.approx(1.2, abs=0.03)
 
 
+def test_a_cough_still_counts_when_another_interruption_of_the_turn_is_meant():
+    it = speaking()
+    it.frames(VOICED, 0.2)
+    paused(it, 0.7, 0.0)
+    it.frames(QUIET, 0.8)
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, ""))
+    it.frames(VOICED, 0.2)
+    it.post(ev.Transcribed(it.last(act.OpenUtterance).utterance, "Wait a moment!", final=False))
+    paused(it, 1.0, 0.0)
+    measured = it.last(act.Measured)
+    assert (measured.interrupted, measured.false_interruptions) == (True, 1)
+    assert "resumed" not in measured.steps
+
+
 def test_real_words_that_come_after_the_agent_went_on_still_take_the_floor():
     it = speaking()
     number = spoken_over(it, quiet=1.3)
