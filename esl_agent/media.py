@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 KNOWN_SECONDS = 60.0
 #: A call may last so much longer than its settings allow before a park ends it.
 PARK_SLACK_SECONDS = 60
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+#: No dot either: a call that its switch names ``..`` must not have the folder above ours, which goes when it ends.
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class MediaMaker:
