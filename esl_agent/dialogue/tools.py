@@ -248,9 +248,16 @@ def _number(arguments: Mapping[str, Any], name: str, least: float, most: float) 
     value = arguments.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not _is_number(value):
         raise _Wrong(f"{name}: expected a number from {least:g} to {most:g}")
-    return min(max(float(value), least), most)
+    return float(min(max(value, least), most))
+
+
+def _is_number(value: Any) -> bool:
+    """Neither a boolean, nor infinite; a whole number of a thousand digits, which no float holds, is one."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 def _digits(arguments: Mapping[str, Any]) -> str:
@@ -289,8 +296,8 @@ def _parameter(name: str, parameter: HttpParameter, value: Any) -> str | int | f
             raise _Wrong(f"{name}: expected true or false")
         return value
     if parameter.type in ("integer", "number"):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or (parameter.type == "integer" and value != int(value)) or abs(value) > 1e15:
+        is_whole = parameter.type == "number" or (_is_number(value) and value == int(value))
+        if not _is_number(value) or not is_whole or abs(value) > 1e15:
             raise _Wrong(f"{name}: expected a {'whole number' if parameter.type == 'integer' else 'number'}")
         return int(value) if parameter.type == "integer" else float(value)
     text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

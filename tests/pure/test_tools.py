@@ -157,6 +157,8 @@ def test_a_sound_call_is_understood(name, arguments, expected):
         ("order_status", {}),
         ("order_status", {"number": "../7"}),
         ("order_status", {"number": "7", "days": 1.5}),
+        ("order_status", {"number": "7", "days": 10**400}),
+        ("order_status", {"number": "7", "days": float("inf")}),
         ("order_status", {"number": "7", "urgent": "yes"}),
         ("order_status", {"number": "7", "kind": "other"}),
         ("format_disk", {}),
@@ -164,6 +166,11 @@ def test_a_sound_call_is_understood(name, arguments, expected):
 )
 def test_nonsense_gets_an_answer_and_nothing_happens(name, arguments):
     assert isinstance(check(name, **arguments), ToolError)
+
+
+def test_a_number_that_no_float_holds_is_taken_to_the_limit_like_any_other():
+    assert check("hold", seconds=10**400) == HoldRequest(300.0)
+    assert check("collect_digits", max_digits=10**400, timeout=-(10**400)) == CollectDigitsRequest("", 64, None, 0.3)
 
 
 def test_an_http_tool_gets_what_was_checked_and_nothing_more():
