@@ -2,6 +2,7 @@
 
 Drives the real dialogue and the real model; only ears and voice are text. The call's clock stands still while the
 caller types and jumps where the caller is silent, so greeting, questions, goodbye and apology come as on the telephone.
+What tools would do is told and not done: nobody is called, no server is asked.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ _VOICED, _SILENT = b"\x01\x00" * (RATE // 50), bytes(RATE // 50 * 2)
 #: Frames after which a caller who is not heard, or never ends, is given up: longer than any setting allows.
 _MAX_FRAMES = 400
 _MAX_TEXT = 4000
-_HELP = "Type what the caller says. Empty line: the caller is silent. quit: the caller hangs up."
+_HELP = "Type what the caller says, or the keys that are pressed. Empty line: silence. quit: the caller hangs up."
+#: Phases in which the caller may do something.
+_CALLERS_TURN = (Phase.LISTENING, Phase.HOLDING)
+#: Phases in which the call has left the agent.
+_GONE = (Phase.OVER, Phase.HANDED_OVER)
 
 
 def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> None:
@@ -126,7 +131,13 @@ class _Conversation:
         self._workers = Workers(
             Engines(self._keyboard, model, _Screen()), SpeechCache(), RATE, self._events.put, f"talk {did.name}"
         )
-        self._dialogue = Cascade(did.cascade, self._clock(), _Frames)
+        self._dialogue = Cascade(
+            did.cascade,
+            self._clock(),
+            _Frames,
+            language=did.language,
+            languages={tag: language.cascade for tag, language in did.languages.items()},
+        )
         self._texts: dict[tuple[int, int], str] = {}
         self._asked: dict[int, float] = {}
         self._first_words: dict[int, float] = {}
@@ -140,6 +151,12 @@ class _Conversation:
             act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
             act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
             act.AskModel: self._ask,
+            act.RunTool: self._run_tool,
+            act.Transfer: self._transfer,
+            act.SendDigits: lambda a: self._say(f"-- keys are sent: {a.digits}"),
+            act.SetVariable: lambda a: self._say(f"-- {a.name} is set to {safe_text(a.value, _MAX_TEXT)}"),
+            act.SwitchLanguage: lambda a: self._say(f"-- the call goes on in {a.language}"),
+            act.Gathered: lambda a: None,
             act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
             act.Synthesise: self._synthesise,
             act.Play: self._play,
@@ -155,11 +172,13 @@ class _Conversation:
             self._receive(ev.MediaStarted(RATE))
             self._receive(ev.Answered())
             self._until_the_caller_may_speak()
-            while self._dialogue.phase is not Phase.OVER:
+            while self._dialogue.phase not in _GONE:
                 line = self._clock.stand_still(lambda: self._read(lines))
                 if line is None or line.lower() == "quit":
                     self._say("-- the caller hangs up")
                     self._receive(ev.HungUp("NORMAL_CLEARING"))
+                elif re.fullmatch(r"[0-9*#]+", line):
+                    self._press(line)
                 elif line:
                     self._speak(line)
                 else:
@@ -191,6 +210,17 @@ class _Conversation:
                 if done in map(type, self._receive(ev.Audio(frame))) or self._dialogue.phase is Phase.OVER:
                     break
 
+    def _press(self, keys: str) -> None:
+        """The keys, and the pause after which the entry is complete."""
+        for key in keys:
+            self._clock.skip(FRAME_SECONDS)
+            self._receive(ev.DigitPressed(key))
+        if self._dialogue.phase in _CALLERS_TURN:
+            due = self._dialogue.next_deadline
+            assert due is not None
+            self._clock.skip(due - self._clock())
+            self._receive(ev.Tick())
+
     def _stay_silent(self) -> None:
         due = self._dialogue.next_deadline
         assert due is not None
@@ -200,7 +230,7 @@ class _Conversation:
         self._receive(ev.Tick())
 
     def _until_the_caller_may_speak(self) -> None:
-        while self._dialogue.phase not in (Phase.LISTENING, Phase.OVER):
+        while self._dialogue.phase not in (*_CALLERS_TURN, *_GONE):
             due = self._dialogue.next_deadline
             assert due is not None
             try:
@@ -226,7 +256,16 @@ class _Conversation:
 
     def _ask(self, action: act.AskModel) -> None:
         self._asked[action.turn] = self._clock.real()
-        self._workers.ask_model(action.turn, action.messages)
+        self._workers.ask_model(action.turn, action.messages, action.tools)
+
+    def _run_tool(self, action: act.RunTool) -> None:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in action.call.arguments.items())
+        self._say(f"-- {action.call.name}({safe_text(arguments, _MAX_TEXT)}) would ask its server")
+        self._events.put(ev.ToolReturned(action.turn, action.call.id, "not available in this rehearsal", failed=True))
+
+    def _transfer(self, action: act.Transfer) -> None:
+        self._say(f"-- the call is handed over to {action.name}: {action.mode}, {action.number}")
+        self._events.put(ev.Transferred(action.name))
 
     def _synthesise(self, action: act.Synthesise) -> None:
         self._texts[action.turn, action.clip] = action.text

@@ -188,3 +188,69 @@ def test_a_terminal_is_asked_for_the_line_and_does_not_see_it_twice(demo: DidCon
     talk.converse(demo, Model(["Yes."]), ["weasels\n"], out)
     assert out.getvalue().count("caller: ") == 2
     assert "weasels" not in out.getvalue()
+
+
+SWITCHBOARD = """
+default: true
+phrases: {greeting: Hello., filler: []}
+destinations: {sales: {mode: warm, dial: user/1010}}
+tools: {builtin: [transfer, collect_digits, hold], http: {order: {description: x, url: "http://127.0.0.1:1/x"}}}
+llm:
+  engine: rules
+  rules:
+    - {when: [sales please], say: One moment., tool: transfer, arguments: {to: sales}}
+    - {when: [my number], say: Go ahead., tool: collect_digits, after_tool: {ok: "So {result}."}}
+    - {when: [my order], say: I look., tool: order, after_tool: {failed: I can not tell.}}
+    - {when: [one moment], say: Take your time., tool: hold, arguments: {seconds: 30}}
+    - {when: ["(pressed 9)"], say: Nine it is.}
+"""
+
+
+@pytest.fixture
+def switchboard(tmp_path: Path) -> Config:
+    (tmp_path / "dids").mkdir()
+    (tmp_path / "agent.yaml").write_text("{}")
+    (tmp_path / "dids" / "default.yaml").write_text(SWITCHBOARD)
+    return load(tmp_path, environment={})
+
+
+def talked(config: Config, *typed: str) -> list[str]:
+    out = io.StringIO()
+    talk.run(config, "1", typed, out)
+    return [line for line in out.getvalue().splitlines() if not line.startswith("-- model")][1:]
+
+
+def test_what_tools_would_do_is_told(switchboard: Config) -> None:
+    assert talked(switchboard, "my order", "sales please", "never said") == [
+        "agent: Hello.",
+        "caller: my order",
+        "-- order() would ask its server",
+        "agent: I look. I can not tell.",
+        "caller: sales please",
+        "agent: One moment.",
+        "-- the call is handed over to sales: warm, {leg_timeout=25}user/1010",
+    ]
+
+
+def test_keys_are_typed_as_they_are(switchboard: Config) -> None:
+    assert talked(switchboard, "my number", "1234#", "9") == [
+        "agent: Hello.",
+        "caller: my number",
+        "agent: Go ahead.",
+        "caller: 1234#",
+        "agent: So the caller pressed 1 2 3 4.",
+        "caller: 9",
+        "agent: Nine it is.",
+        "-- the caller hangs up",
+    ]
+
+
+def test_a_caller_who_asked_for_a_moment_may_be_silent_for_it(switchboard: Config) -> None:
+    assert talked(switchboard, "one moment", "") == [
+        "agent: Hello.",
+        "caller: one moment",
+        "agent: Take your time.",
+        "-- 30 s of silence",
+        "agent: Are you still there?",
+        "-- the caller hangs up",
+    ]

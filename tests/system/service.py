@@ -72,16 +72,22 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def write_did(directory: Path, did: str, greeting: str = GREETING, media: str = "auto") -> None:
+def write_did(directory: Path, did: str, greeting: str = GREETING, media: str = "auto", more: str = "") -> None:
     (directory / "dids").mkdir(exist_ok=True)
     text = DID.format(did=did, greeting=greeting, apology=APOLOGY, failure=FAILURE, ended=ENDED, media=media)
-    (directory / "dids" / f"{did}.yaml").write_text(text)
+    (directory / "dids" / f"{did}.yaml").write_text(text + more)
 
 
 def write_conf(
-    directory: Path, *, max_calls: int = 10, drain: float = 3.0, dids: Sequence[str] = DIDS, media: str = "auto"
+    directory: Path,
+    *,
+    max_calls: int = 10,
+    drain: float = 3.0,
+    dids: Sequence[str] = DIDS,
+    media: str = "auto",
+    more: str = "",
 ) -> int:
-    """A configuration below ``directory``; the event socket's port."""
+    """A configuration below ``directory``; the event socket's port. ``more``: settings of every DID."""
     esl = free_port()
     values = {"clips": directory / "clips", "records": directory / "records"}
     ports = iter(random.sample(range(10000, 30000, 40), 2))
@@ -90,7 +96,7 @@ def write_conf(
     text = AGENT.format(esl=esl, audio=free_port(), max_calls=max_calls, drain=drain, **values)
     (directory / "agent.yaml").write_text(text)
     for did in dids:
-        write_did(directory, did, media=media)
+        write_did(directory, did, media=media, more=more)
     return esl
 
 
@@ -151,7 +157,7 @@ class Service:
             directory, config, lineup=Lineup(config, engines), watch=lambda call, note: self.notes[call].append(note)
         )
         self.server.start()
-        phrases = [text for did in config.dids for text in did.cascade.phrases.clauses()]
+        phrases = [text for did in config.dids for text in did.cascade.clauses()]
         until(lambda: all(self.server.cache.get(self.tts.voice, text) for text in phrases))
         self.switch = PretendFreeSwitch(("127.0.0.1", self.esl))
 
