@@ -1,148 +1,255 @@
-"""What the agent owes a caller besides answers: a word while it takes long, a warning before the time is up."""
+"""Keys, moments of silence and languages, one situation at a time."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
+from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import FillerSettings, LimitSettings, Phrases
-from tests.pure.test_cascade import greeted
-from tests.pure.world import QUIET, VOICED, World, sound
+from esl_agent.dialogue.settings import CascadeSettings, LimitSettings, Phrases, SilenceSettings
+from tests.pure.test_interruption import speaking
+from tests.pure.test_tool_turns import TOOLS, asked, calls, says, spoken
+from tests.pure.world import QUIET, VOICED, MarkedFrames, World
 
-FILLED = Phrases(greeting="Hello.", filler=("One moment.", "Still looking."))
 
-
-def asked(**changes) -> World:
-    """The model thinks."""
-    changes.setdefault("phrases", FILLED)
-    it = greeted(**changes)
-    it.caller_says("What are your hours?")
+def listening(**settings) -> World:
+    """The caller was answered, and nobody speaks."""
+    it = asked(**settings)
+    says(it, "It was sent.")
+    it.hear_all()
+    assert it.phase is Phase.LISTENING
     return it
 
 
-def texts(it: World) -> list[str]:
-    turn = it.last(act.AskModel).turn
-    return [clause.text for clause in it.all(act.Synthesise) if clause.turn == turn]
+def press(it: World, keys: str) -> None:
+    for key in keys:
+        it.now += 0.1
+        it.post(ev.DigitPressed(key))
 
 
-def test_a_caller_who_waits_for_the_answer_is_told_so_once():
-    it = asked()
-    it.frames(QUIET, 0.3)
-    assert texts(it) == []
-    it.frames(QUIET, 0.3)
-    assert texts(it) == ["One moment."]
-    it.hear_all()
-    it.frames(QUIET, 4.0)
-    assert texts(it) == ["One moment."]
+def last_words(it: World) -> Message:
+    return it.last(act.AskModel).messages[-1]
 
 
-def test_the_answer_waits_until_the_filler_was_heard_and_is_all_that_the_model_sees():
-    it = asked()
-    it.frames(QUIET, 1.0)
-    turn = it.last(act.AskModel).turn
-    filler = it.last(act.Synthesise)
-    it.post(ev.Synthesised(turn, filler.clip, sound(1.0)))
-    it.post(ev.ReplyText(turn, "Nine to five."))
-    it.post(ev.ReplyEnded(turn))
-    answer = it.last(act.Synthesise)
-    it.post(ev.Synthesised(turn, answer.clip, sound(1.0)))
-    assert [p.clip for p in it.all(act.Play) if p.turn == turn] == [filler.clip, answer.clip]
-    assert it.all(act.StopPlayback) == []
-    it.hear_all()
-    assert it.dialogue.transcript.messages()[-1].content == "Nine to five."
-    assert it.last(act.Measured).agent == "Nine to five."
+# Keys that nobody asked for
 
 
-def test_a_filler_comes_before_a_clause_whose_sound_takes_long():
-    it = asked()
-    turn = it.last(act.AskModel).turn
-    it.post(ev.ReplyText(turn, "Nine to five. And "))
-    it.frames(QUIET, 1.0)
-    assert texts(it) == ["Nine to five.", "One moment."]
-    it.post(ev.Synthesised(turn, it.last(act.Synthesise).clip, sound(1.0)))
-    assert it.last(act.Play).clip == it.last(act.Synthesise).clip
-    it.post(ev.Synthesised(turn, 0, sound(1.0)))
-    assert it.last(act.Play).clip == 0
+def test_keys_become_a_callers_turn_when_no_more_come():
+    it = listening(dtmf=DtmfSettings(timeout=2.0))
+    press(it, "123")
+    it.tick()
+    assert last_words(it) == Message("user", "(pressed 1 2 3)")
+    assert it.last(act.Gathered).digits == "123"
 
 
-def test_a_filler_whose_own_sound_comes_too_late_is_left_out():
-    it = asked()
-    turn = it.last(act.AskModel).turn
-    it.post(ev.ReplyText(turn, "Nine to five. And "))
-    it.frames(QUIET, 1.0)
-    filler = it.last(act.Synthesise).clip
-    it.post(ev.Synthesised(turn, 0, sound(1.0)))
-    it.post(ev.Synthesised(turn, filler, sound(1.0)))
-    assert [p.clip for p in it.all(act.Play) if p.turn == turn] == [0]
+def test_the_terminator_completes_an_entry_at_once():
+    it = listening()
+    press(it, "12#")
+    assert last_words(it) == Message("user", "(pressed 1 2)")
 
 
-def test_fillers_take_turns():
-    it = asked()
-    it.frames(QUIET, 1.0)
-    it.hear_all()
-    turn = it.last(act.AskModel).turn
-    it.post(ev.ReplyText(turn, "Nine to five."))
-    it.post(ev.ReplyEnded(turn))
-    it.hear_all()
-    it.caller_says("And on Sunday?")
-    it.frames(QUIET, 1.0)
-    assert texts(it) == ["Still looking."]
-
-
-def test_a_model_that_fails_after_the_filler_is_asked_again_without_another_one_and_without_cutting_it():
-    it = asked()
-    it.frames(QUIET, 1.0)
-    first = it.last(act.AskModel).turn
-    it.post(ev.Synthesised(first, it.last(act.Synthesise).clip, sound(1.0)))
-    it.post(ev.ProviderFailed("llm", first, "503", retryable=True))
-    assert it.last(act.AskModel).turn > first
-    assert it.all(act.StopPlayback) == []
-    it.frames(QUIET, 3.0)
-    assert texts(it) == []
-
-
-def test_an_answer_of_which_only_the_filler_was_heard_has_failed():
-    it = asked(limits=LimitSettings(retries=0))
-    it.frames(QUIET, 1.0)
-    it.hear_all()
-    it.post(ev.ReplyEnded(it.last(act.AskModel).turn))
-    assert "technical problem" in it.last(act.Synthesise).text
-
-
-def test_a_voice_that_cannot_say_the_filler_does_not_cost_the_answer():
-    it = asked(limits=LimitSettings(retries=0))
-    it.frames(QUIET, 1.0)
-    turn = it.last(act.AskModel).turn
-    it.post(ev.ProviderFailed("tts", turn, "down", clip=it.last(act.Synthesise).clip))
-    it.post(ev.ReplyText(turn, "Nine to five."))
-    it.post(ev.ReplyEnded(turn))
-    it.hear_all()
-    assert it.last(act.Measured).agent == "Nine to five."
-
-
-def test_no_filler_where_it_is_switched_off():
-    it = asked(filler=FillerSettings(after=0.0))
-    it.frames(QUIET, 5.0)
-    assert texts(it) == []
-
-
-def test_a_caller_is_warned_once_in_a_pause_before_the_time_is_up():
-    it = greeted(limits=LimitSettings(call=60.0, warn=40.0))
-    it.frames(VOICED, 0.6)
-    it.frames(QUIET, 0.8)
-    it.frames(VOICED, 20.0)
-    assert not any("almost up" in s.text for s in it.all(act.Synthesise))
-    it.frames(QUIET, 0.8)
-    for close in it.all(act.CloseUtterance):
-        it.post(ev.Transcribed(close.utterance, "words"))
-    turn = it.last(act.AskModel).turn
-    it.post(ev.ReplyText(turn, "Good."))
-    it.post(ev.ReplyEnded(turn))
-    it.hear_all()
-    it.frames(QUIET, 0.5)
+def test_a_terminator_alone_is_no_turn():
+    it = listening()
+    asks = len(it.all(act.AskModel))
+    press(it, "#")
+    assert len(it.all(act.AskModel)) == asks
     assert it.phase is Phase.LISTENING
-    it.frames(QUIET, 0.6)
-    assert "almost up" in it.last(act.Synthesise).text
+
+
+def test_nobody_is_asked_whether_they_are_there_between_two_keys():
+    it = listening(dtmf=DtmfSettings(timeout=10.0), silence=SilenceSettings(prompt_after=3.0))
+    press(it, "1")
+    it.tick()
+    assert last_words(it) == Message("user", "(pressed 1)")
+
+
+def test_a_key_stops_the_agent_which_answers_the_whole_entry():
+    it = speaking()
+    press(it, "1")
+    assert it.all(act.StopPlayback)
+    it.post(ev.Played(it.last(act.AskModel).turn, 0, 1.0))
+    press(it, "2#")
+    assert last_words(it) == Message("user", "(pressed 1 2)")
+
+
+def test_a_key_does_not_stop_the_agent_where_the_operator_said_so():
+    it = speaking()
+    it.dialogue._settings = dataclasses.replace(it.dialogue._settings, dtmf=DtmfSettings(barge_in=False))
+    press(it, "1#")
+    assert not it.all(act.StopPlayback)
     it.hear_all()
-    it.frames(QUIET, 5.0)
-    assert len([s for s in it.all(act.Synthesise) if "almost up" in s.text]) == 1
+    assert last_words(it) == Message("user", "(pressed 1)")
+
+
+def test_keys_pressed_while_the_model_thinks_are_answered_too():
+    it = asked()
+    press(it, "1#")
+    assert it.last(act.AskModel).messages[-1] == Message("user", "where is my order (pressed 1)")
+
+
+def test_a_key_that_no_telephone_has_is_nothing():
+    it = speaking()
+    it.post(ev.DigitPressed(""))
+    it.post(ev.DigitPressed("x"))
+    assert not it.all(act.StopPlayback)
+
+
+# Keys that were asked for
+
+
+def questioned(**arguments) -> World:
+    it = asked(dtmf=DtmfSettings(timeout=2.0, first=5.0))
+    calls(it, "collect_digits", prompt="Press it now.", **arguments)
+    it.hear_all()
+    assert spoken(it) == ["Press it now."]
+    return it
+
+
+def test_keys_that_were_asked_for_are_the_tools_answer():
+    it = questioned(max_digits=3)
+    press(it, "123")
+    assert last_words(it) == Message("tool", "the caller pressed 1 2 3", tool_call_id="1")
+
+
+def test_a_caller_who_presses_nothing_is_waited_for_as_long_as_it_says():
+    it = questioned()
+    heard = it.now
+    it.tick()
+    assert it.now - heard == pytest.approx(5.0, abs=0.1)
+    assert last_words(it).content == "the caller pressed nothing"
+
+
+def test_a_caller_who_says_it_instead_has_answered():
+    it = questioned()
+    it.caller_says("one two three")
+    assert last_words(it) == Message("tool", "the caller said: one two three", tool_call_id="1")
+
+
+def test_a_cough_is_no_answer_and_the_question_stands():
+    it = questioned()
+    it.caller_says("")
+    assert it.phase is Phase.LISTENING
+    assert len(it.all(act.AskModel)) == 1
+    press(it, "7#")
+    assert last_words(it).content == "the caller pressed 7"
+
+
+def test_a_caller_who_knows_the_question_presses_over_it():
+    it = asked()
+    calls(it, "collect_digits", prompt="Your number?")
+    it.voice_all(2.0)
+    press(it, "4")
+    assert it.all(act.StopPlayback)
+    press(it, "2#")
+    assert last_words(it).content == "the caller pressed 4 2"
+
+
+# A moment
+
+
+def holding(**limits) -> World:
+    it = asked(silence=SilenceSettings(prompt_after=3.0), limits=LimitSettings(**limits))
+    calls(it, "hold", say="Take your time.", seconds=20)
+    it.hear_all()
+    assert it.phase is Phase.HOLDING
+    return it
+
+
+def test_a_caller_who_asked_for_a_moment_is_left_alone_and_then_asked():
+    it = holding()
+    began = it.now
+    it.tick()
+    assert it.now - began == pytest.approx(20.0, abs=0.1)
+    it.hear_all()
+    assert spoken(it)[-1] == "Are you still there?"
+
+
+def test_a_moment_is_not_longer_than_the_operator_allows():
+    it = holding(hold=10.0)
+    began = it.now
+    it.tick()
+    assert it.now - began == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_caller_who_speaks_again_is_answered_and_no_longer_left_alone():
+    it = holding()
+    it.caller_says("here I am")
+    assert last_words(it) == Message("user", "here I am")
+    says(it, "Good.")
+    it.hear_all()
+    assert it.phase is Phase.LISTENING
+
+
+def test_a_cough_does_not_end_the_moment():
+    it = holding()
+    it.caller_says("")
+    assert it.phase is Phase.HOLDING
+
+
+def test_a_key_ends_the_moment():
+    it = holding()
+    press(it, "1#")
+    assert last_words(it) == Message("user", "(pressed 1)")
+
+
+# Languages
+
+
+def test_a_call_goes_on_in_another_language():
+    settings = CascadeSettings(prompt="Be brief.", phrases=Phrases(greeting=""), tools=TOOLS)
+    german = dataclasses.replace(
+        settings, prompt="Sei kurz.", phrases=Phrases(greeting="", not_understood="Wie bitte?")
+    )
+    it = World(settings)
+    it.dialogue = Cascade(
+        settings, it.now, make_detector=lambda *_: MarkedFrames(), language="en", languages={"de": german}
+    )
+    it.answer()
+    it.caller_says("auf deutsch bitte")
+    calls(it, "set_language", say="Of course.", language="de")
+    assert not it.all(act.SwitchLanguage)
+    it.hear_all()
+    assert it.all(act.SwitchLanguage) == [act.SwitchLanguage("de")]
+    assert it.last(act.AskModel).messages[0].content == "Sei kurz."
+    assert last_words(it).content == "done"
+    says(it, "Guten Tag.")
+    it.hear_all()
+    it.caller_says("")
+    assert spoken(it)[-1] == "Wie bitte?"
+
+
+# What is said over the agent's last words
+
+
+def answered_over(text: str, heard: float, words: str = "Okay.") -> World:
+    it = speaking(text)
+    it.frames(QUIET, heard)
+    it.frames(VOICED, 0.2)
+    it.frames(QUIET, 0.8)
+    turn = it.last(act.AskModel).turn
+    it.post(ev.Played(turn, 0, heard + 0.1))
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, words))
+    return it
+
+
+def test_yes_over_the_last_second_of_a_question_is_an_answer():
+    it = answered_over("Shall I send it to you?", heard=1.3)
+    assert last_words(it) == Message("user", "Okay.")
+
+
+def test_yes_in_the_middle_of_it_is_not():
+    it = answered_over("Shall I send it to you?", heard=0.4)
+    assert it.phase is Phase.SPEAKING
+    assert len(it.all(act.AskModel)) == 1
+
+
+def test_a_noise_over_the_last_second_is_no_answer():
+    it = answered_over("Shall I send it to you?", heard=1.3, words="")
+    assert it.phase is Phase.SPEAKING
+    assert len(it.all(act.AskModel)) == 1
