@@ -21,6 +21,7 @@ Facts behind it (switch_ivr.c, FreeSWITCH 1.11; each seen on a running one):
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from esl_agent.audio import g711
 from esl_agent.audio.pcm import Reframer, frame_bytes
 from esl_agent.audio.resample import Resampler, line_resampler
 from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted
-from esl_agent.errors import LegError
+from esl_agent.errors import CommandRefused, LegError
 from esl_agent.legs.base import Clip, Post
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
 from esl_agent.legs.streamed_voice import StreamedVoice, Ticker
@@ -44,14 +45,17 @@ log = logging.getLogger(__name__)
 STALL_SECONDS = 3.0
 #: Between a failure and the next try: a hang-up ends the sound too, and is known by then.
 RETRY_SECONDS = 0.2
-#: After an application ended, datagrams that are to come again have come by then.
+#: After an application began, those sent before it have come by then; after it ended, those that are to come again.
 SETTLE_SECONDS = 0.1
 #: So long before the channel goes elsewhere nothing may be sent; and so long it stays quiet if it did not go.
 QUIET_SECONDS, STAYED_SECONDS = 0.06, 1.0
 #: FreeSWITCH sends its first datagram 20 to 40 ms after the command (measured).
 FIRST_SECONDS = 1.0
+#: The highest rate a channel has (opus).
+MAX_RATE = 48000
 #: Applications that never hold the sound up: the two that park, and those over at once.
 PARKING = ("park", "socket", "set", "answer")
+_RATE = re.compile(r"[0-9]{4,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,13 @@ class UnicastMedia:
         self._reframer = Reframer(self._line_rate)
         self._silence = b""
         self._resampler: Resampler | None = None
+        self._resampled = Reframer(settings.rate)  # some rates come out of a resampler in other pieces
         self._attempt = 0
         self._tries = 0  # since sound last came steadily
         self._running: set[str] = set()
-        self._is_held = False  # an application began since the last datagram
+        self._parks = 0  # asked for by us, and not seen yet
+        self._is_held = False  # an application began, or the channel is to go elsewhere
+        self._held_at = 0.0
         self._quiet_until = 0.0
         self._last_frame = 0.0
         leg.before_handover = self._quiet
@@ -160,12 +167,13 @@ class UnicastMedia:
             if self._state is not _State.ASKED:
                 return
             self._opened()
-        elif self._is_held and self._clock() >= self._quiet_until:
+        elif self._is_held and self._may_go_on():
             self._is_held = False
             self._voice.open()
         self._last_frame = self._clock()
         for frame in self._reframer.feed(self._pcm(data)):
-            self._post(Audio(frame if self._resampler is None else self._resampler.feed(frame)))
+            for ours in (frame,) if self._resampler is None else self._resampled.feed(self._resampler.feed(frame)):
+                self._post(Audio(ours))
 
     def _pcm(self, data: bytes) -> bytes:
         if len(data) <= 2 or (data[0] == 0xFF and data.count(0xFF) == len(data)):
@@ -175,6 +183,7 @@ class UnicastMedia:
     def _opened(self) -> None:
         self._state = _State.OPEN
         self._is_held = False
+        self._parks = 0
         self._last_frame = self._clock()
         self._post(MediaStarted(self.rate))
         self._voice.open()
@@ -199,9 +208,12 @@ class UnicastMedia:
     def _park_anew(self) -> None:
         self._state = _State.PARKING
         attempt = self._begin_attempt()
+        self._parks += 1
 
         def replied(reply: esl.Reply | LegError) -> None:
             if isinstance(reply, LegError):
+                if isinstance(reply, CommandRefused):
+                    self._parks -= 1
                 self._failed(attempt, f"unicast: cannot park anew: {reply}")
 
         timeout = f"set:park_timeout={self._settings.park_timeout}:NORMAL_TEMPORARY_FAILURE"
@@ -276,14 +288,13 @@ class UnicastMedia:
             self._application_ended(event.headers)
         elif name == "CHANNEL_UNPARK":
             self._unparked()
-        elif name == "CHANNEL_PARK" and self._state is _State.PARKING:
-            self._running.clear()
-            self._ask()
+        elif name == "CHANNEL_PARK":
+            self._parked()
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         """The channel's codec. Before the call has sound there is none."""
         rate = headers.get("Channel-Read-Codec-Rate") or headers.get("variable_read_rate") or ""
-        if self._state is _State.IDLE and rate.isascii() and rate.isdigit() and int(rate) >= 8000:
+        if self._state is _State.IDLE and _RATE.fullmatch(rate) and 8000 <= int(rate) <= MAX_RATE:
             self._line_rate = int(rate)
             self._codec = headers.get("Channel-Read-Codec-Name", "")
 
@@ -291,7 +302,13 @@ class UnicastMedia:
         """An application begins: what we send now would be mixed into what it plays."""
         if self._state is _State.OPEN:
             self._is_held = True
+            self._held_at = self._clock()
             self._voice.pause()
+
+    def _may_go_on(self) -> bool:
+        """Whether a datagram says that we are heard again: one sent before the application began may come after it."""
+        now = self._clock()
+        return now >= self._quiet_until and (not self._running or now - self._held_at >= SETTLE_SECONDS)
 
     def _quiet(self) -> float:
         """The channel is about to be taken elsewhere. If it stays after all, sound goes on by itself."""
@@ -312,7 +329,19 @@ class UnicastMedia:
 
         self._call.link.deadlines.after(SETTLE_SECONDS, look)
 
+    def _parked(self) -> None:
+        """In a park of ours, maybe later than we waited for it. Of several asked for, the last one stays."""
+        if not self._parks:
+            return
+        self._parks -= 1
+        if not self._parks and self._state in (_State.PARKING, _State.LOST):
+            self._running.clear()
+            self._ask()
+
     def _unparked(self) -> None:
+        """Somebody took the channel elsewhere, unless it is on its way to a park of ours, be it one given up."""
+        if self._parks:
+            return
         if self._state in (_State.ASKED, _State.OPEN, _State.LOST):
             self._state = _State.AWAY
             self._voice.pause()

@@ -51,11 +51,20 @@ def test_datagrams_of_other_sizes_are_cut_to_frames(line):
     assert b"".join(event.pcm for event in line.of(Audio)[before:]) == sound
 
 
-@pytest.mark.parametrize(("rate", "media_rate"), [(48000, 8000), (16000, 8000), (8000, 16000)])
+@pytest.mark.parametrize(("rate", "media_rate"), [(48000, 8000), (16000, 8000), (8000, 16000), (24000, 16000)])
 def test_the_dialogue_hears_the_rate_it_asked_for_whatever_the_codec(rate, media_rate):
     line = UnicastLine(rate, media_rate=media_rate).started()
     line.pass_(0.5)
     assert {len(event.pcm) for event in line.of(Audio)} == {media_rate // 25}
+    assert len(line.of(Audio)) >= 0.6 * 50
+
+
+@pytest.mark.parametrize("rate", ["", "0", "-8000", "7999", "96000", "9" * 5000, "\u0668\u0660\u0660\u0660"])
+def test_a_rate_that_no_channel_has_is_not_believed(rate):
+    line = UnicastLine()
+    line.media._learn({"Channel-Read-Codec-Rate": rate})
+    line.started().pass_(0.1)
+    assert {len(event.pcm) for event in line.of(Audio)} == {320}
 
 
 def test_g711_stays_g711_on_the_way_only_where_the_call_is_g711():
@@ -89,6 +98,34 @@ def test_while_an_application_plays_the_agent_waits_and_goes_on_afterwards(line)
     assert line.losses() == [False]
     assert line.of(MediaLost)[0].reason == "'playback' ended the unicast"
     assert line.of(Played) == [Played(1, 0, 5.0)]
+
+
+def test_a_datagram_that_was_on_its_way_when_an_application_began_does_not_let_the_agent_speak_into_it(line):
+    line.media.play(Clip(1, 0, TONE))
+    line.pass_(0.5)
+    line.call.execute("playback", "silence_stream://1000")
+    line.call.after(0.03)
+    assert not line.ticks.ticks
+    line.endpoints[-1].on_datagram(bytes(320))
+    assert not line.ticks.ticks
+
+
+def test_a_park_that_comes_later_than_it_was_waited_for_is_taken(line):
+    hook, late = line.call.on_event_hook, []
+
+    def delayed(event):
+        if event.name in ("CHANNEL_UNPARK", "CHANNEL_PARK") and len(late) < 2:
+            late.append(event)
+            line.call.deadlines.after(1.1, lambda: hook(event))
+        else:
+            hook(event)
+
+    line.call.on_event_hook = delayed
+    line.interrupt()
+    line.pass_(4.0)
+    assert len(late) == 2
+    assert line.losses() == [False]
+    assert len(line.of(MediaStarted)) == 2
 
 
 def test_a_variable_that_is_set_does_not_end_the_sound(line):
