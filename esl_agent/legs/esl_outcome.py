@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Deadlines:
     """Callbacks at monotonic times, from one hub timer: 500 open commands cost one timer, not 500 greenlets.
 
-    A callback runs in the hub: it must not block.
+    A callback runs in the hub: it must not block. One that fails is logged, and the others come all the same.
     """
 
     __slots__ = ("_closed", "_heap", "_live", "_numbers", "_timer")
@@ -85,7 +85,7 @@ class Deadlines:
         while self._heap and (self._heap[0][0] <= now or self._heap[0][1] not in self._live):
             callback = self._live.pop(heapq.heappop(self._heap)[1], None)
             if callback is not None:
-                callback()
+                guarded(callback)
         if self._heap:
             self._arm()
 
