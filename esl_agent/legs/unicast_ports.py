@@ -72,8 +72,11 @@ class UnicastPorts:
         if not self._theirs:
             raise LegError(f"unicast: all {self.taken} of unicast.freeswitch_ports are in use; make the range larger")
         for _ in range(len(self._ours)):
+            try:
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            except OSError as error:
+                raise LegError(f"unicast: no socket: {error.strerror}") from None
             port = self._ours.popleft()
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 sock.bind((self._ranges.listen, port))
             except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import gevent
 import numpy as np
 import pytest
@@ -283,6 +285,18 @@ def test_a_port_that_somebody_else_holds_is_passed_over(ports):
         pair = ports.take("127.0.0.1", lambda data: None)
         assert pair.local[1] == ports._ranges.ours[1]
         pair.close()
+
+
+def test_where_no_socket_can_be_had_that_is_said_and_no_port_is_lost(ports, monkeypatch):
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("esl_agent.legs.unicast_ports.socket.socket", exhausted)
+        for _ in range(3):
+            with pytest.raises(LegError, match="Too many open files"):
+                ports.take("127.0.0.1", lambda data: None)
+    ports.take("127.0.0.1", lambda data: None).close()
 
 
 def test_only_the_calls_own_freeswitch_is_heard(ports):
