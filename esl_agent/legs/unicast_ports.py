@@ -10,6 +10,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -115,6 +116,7 @@ class _Pair:
         self._raw = sock._sock
         self._raw.setblocking(False)
         self._on_datagram: Callable[[bytes], None] | None = on_datagram
+        self._is_known = self._has_warned = False
         self._watcher = get_hub().loop.io(sock.fileno(), _READ)
         self._watcher.start(self._readable)
 
@@ -141,6 +143,26 @@ class _Pair:
         except OSError:  # nothing there after all, or an ICMP error that says nothing of this call
             return
         if peer != self.switch:
-            self._ports.strangers += 1
+            self._stranger(peer)
         elif self._on_datagram is not None:
             self._on_datagram(data)
+            if not self._is_known:
+                self._know()
+
+    def _know(self) -> None:
+        """From FreeSWITCH's first datagram on the kernel keeps strangers away: a flood of theirs costs nothing."""
+        self._is_known = True
+        if self._on_datagram is not None:
+            with suppress(OSError):  # then they are told apart here, as before
+                self._raw.connect(self.switch)
+
+    def _stranger(self, peer: tuple[str, int]) -> None:
+        self._ports.strangers += 1
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "unicast: dropped what came to port %d from %s:%d; only %s:%d is expected (unicast.freeswitch_host)",
+                self.local[1],
+                *peer,
+                *self.switch,
+            )

@@ -299,7 +299,7 @@ def test_where_no_socket_can_be_had_that_is_said_and_no_port_is_lost(ports, monk
     ports.take("127.0.0.1", lambda data: None).close()
 
 
-def test_only_the_calls_own_freeswitch_is_heard(ports):
+def test_only_the_calls_own_freeswitch_is_heard(ports, caplog):
     got = []
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as switch,
@@ -313,7 +313,13 @@ def test_only_the_calls_own_freeswitch_is_heard(ports):
         assert (got, ports.strangers) == ([b"the caller"], 1)
         pair.send(b"the agent")
         assert switch.recv(100) == b"the agent"
+        for _ in range(100):
+            stranger.sendto(b"let me in", ("127.0.0.1", pair.local[1]))
+        switch.sendto(b"more", ("127.0.0.1", pair.local[1]))
+        assert wait_for(lambda: len(got) == 2, 2.0)
+        assert ports.strangers == 1
+        assert caplog.text.count("unicast.freeswitch_host") == 1
         pair.close()
         switch.sendto(b"late", ("127.0.0.1", pair.local[1]))
         gevent.sleep(0)
-        assert got == [b"the caller"]
+        assert got == [b"the caller", b"more"]
