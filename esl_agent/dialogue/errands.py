@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from esl_agent.dialogue.actions import ToolCall
@@ -48,11 +49,6 @@ class Errands:
         return not (self.rounds or self._round or self.held)
 
     @property
-    def is_waiting(self) -> bool:
-        """Tools run, and the model has nothing more to say until they are back."""
-        return not self.is_writing and bool(self.running)
-
-    @property
     def wants_answer(self) -> bool:
         """The model is to be asked again with what this round's tools answered."""
         return bool(self._round) and self.is_offered
@@ -77,4 +73,6 @@ class Errands:
 
     def due(self, progressed_at: float, limits: LimitSettings) -> float:
         """When the model, or the tools it waits for, have taken too long."""
-        return progressed_at + limits.llm if self.is_writing else self.since + limits.tool
+        if self.is_writing:
+            return progressed_at + limits.llm
+        return self.since + limits.tool if self.running else math.inf

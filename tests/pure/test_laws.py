@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
-from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.actions import ToolCall
+from esl_agent.dialogue.destinations import DestinationSettings
+from esl_agent.dialogue.digits import DtmfSettings
+from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.settings import (
     BargeInSettings,
     CascadeSettings,
     EarlyReplySettings,
     FillerSettings,
+    LastResortSettings,
     LimitSettings,
     Phrases,
 )
+from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.turn import REST, SETTLE
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
@@ -46,6 +51,10 @@ STEPS = (
     "stt_fails",
     "llm_fails",
     "tts_fails",
+    "tool",
+    "tool_back",
+    "taken",
+    "not_taken",
     "digit",
     "media_lost",
     "media_back",
@@ -53,6 +62,26 @@ STEPS = (
     "old",
 )
 
+PEOPLE = {
+    "desk": DestinationSettings(number="1000", say="To the desk."),
+    "sales": DestinationSettings(dial="user/1010", mode="warm", briefing="A call."),
+}
+TOOLS = ToolsSettings(
+    builtin=BUILTINS,
+    http={"order": HttpToolSettings("x", "https://a.example/", say_meanwhile="I look.")},
+    max_per_turn=3,
+)
+#: What a model may call, some of it nonsense.
+CALLS = (
+    ToolCall("1", "order"),
+    ToolCall("2", "transfer", {"to": "sales"}),
+    ToolCall("3", "transfer", {"to": "desk"}),
+    ToolCall("4", "collect_digits", {"prompt": "Press it now.", "max_digits": 2}),
+    ToolCall("5", "hold", {"seconds": 20}),
+    ToolCall("6", "set_variable", {"name": "n", "value": "v"}),
+    ToolCall("7", "hang_up"),
+    ToolCall("8", "transfer", {"to": "nobody"}),
+)
 #: More than half of the steps do what a healthy world would do next, so that schedules get deep into a call.
 steps = st.one_of(
     st.just("go"), st.just("go"), st.just("go"), st.sampled_from(["cough", "voice"]), st.sampled_from(STEPS)
@@ -84,6 +113,10 @@ configs = st.builds(
     barge_in=barge_ins,
     early_reply=st.builds(EarlyReplySettings, enabled=st.booleans()),
     filler=st.builds(FillerSettings, after=st.sampled_from([0.0, 0.8, 1.5])),
+    dtmf=st.builds(DtmfSettings, barge_in=st.booleans()),
+    destinations=st.just(PEOPLE),
+    tools=st.sampled_from([TOOLS, TOOLS, ToolsSettings(builtin=())]),
+    last_resort=st.sampled_from([LastResortSettings(), LastResortSettings(transfer="sales")]),
     limits=st.builds(
         LimitSettings,
         retries=st.integers(0, 2),
@@ -96,6 +129,9 @@ lines = st.tuples(st.booleans(), st.sampled_from([0, 2, 6, 6, 7, 8, 9]))
 """Whether the leg streams, and how many steps go well before the schedule begins: with 6, a reply is spoken."""
 
 _Key = tuple[int, int]
+
+#: What may be ordered when the call is handed over, and after it.
+QUIET_ORDERS = (act.AbandonTurn, act.AbandonUtterance, act.StopPlayback, act.SetVolume, act.Measured)
 
 
 @dataclass
@@ -141,11 +177,15 @@ class Chaos(World):
                     clip.stopped_at = self.now if clip.stopped_at is None else clip.stopped_at
             case act.SetVolume(gain):
                 self.volume = gain
-            case act.HangUp():
+            case act.HangUp() | act.Transfer():
                 self.hung_up()
             case act.Play():
                 self.play(action)
-        if isinstance(action, act.Play | act.Synthesise | act.AskModel):
+        if isinstance(action, act.Play | act.AskModel | act.RunTool | act.OpenUtterance | act.SendAudio):
+            assert self.phase not in AWAY, f"{action} while somebody else has the call"
+        if self.phase is Phase.HANDED_OVER:
+            assert isinstance(action, QUIET_ORDERS), f"{action} after the call was handed over"
+        if isinstance(action, act.Play | act.Synthesise | act.AskModel | act.RunTool):
             assert action.turn not in self.abandoned, f"an abandoned turn goes on: {action}"
         if isinstance(action, act.Synthesise):
             owner = re.search(r"model (\d+)", action.text)
@@ -243,6 +283,15 @@ class Chaos(World):
                 case act.CloseUtterance(utterance):
                     words = ("", "Mm-hm.", "words")[min(pick, 2)]
                     return self.send(ev.Transcribed(utterance, words))
+                case act.AskModel(turn, _, tools) if tools and (turn + pick) % 3 == 0:
+                    self.send(ev.ReplyText(turn, f"One of model {turn}. "))
+                    self.send(ev.ToolCalled(turn, CALLS[(turn + len(self.log)) % len(CALLS)]))
+                    return self.send(ev.ReplyEnded(turn))
+                case act.RunTool(turn, call):
+                    return self.send(ev.ToolReturned(turn, call.id, "it is so", failed=pick == 0))
+                case act.Transfer(name):
+                    news = ev.Transferred(name) if pick < 2 else ev.TransferFailed(name, "busy")
+                    return self.send(news)
                 case act.AskModel(turn):
                     self.send(ev.ReplyText(turn, f"One of model {turn}. Two of model {turn}. Three"))
                     self.send(ev.ReplyText(turn, f" of model {turn}. "))
@@ -295,6 +344,8 @@ class Chaos(World):
         ask = choose(act.AskModel)
         clause = choose(act.Synthesise)
         play = choose(act.Play)
+        tool = choose(act.RunTool)
+        transfer = choose(act.Transfer)
         making = self.making[pick % len(self.making)] if self.making else None
         match step:
             case "go":
@@ -344,6 +395,14 @@ class Chaos(World):
                 self.send(ev.ProviderFailed("llm", ask.turn, "broken", bool(pick % 2)))
             case "tts_fails" if clause:
                 self.send(ev.ProviderFailed("tts", clause.turn, "broken", bool(pick % 2), clip=clause.clip))
+            case "tool" if ask:
+                self.send(ev.ToolCalled(ask.turn, CALLS[pick]))
+            case "tool_back" if tool:
+                self.send(ev.ToolReturned(tool.turn, tool.call.id, "it is so", failed=bool(pick % 2)))
+            case "taken" if transfer:
+                self.send(ev.Transferred(transfer.name))
+            case "not_taken" if transfer:
+                self.send(ev.TransferFailed(transfer.name, "busy"))
             case "digit":
                 self.send(ev.DigitPressed(str(pick)))
             case "media_lost":
