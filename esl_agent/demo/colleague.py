@@ -46,7 +46,8 @@ class SwitchTold:
                 case "calls":
                     self._line(at, "", f"** telephone {detail} rings **")
                 case "callee answers":
-                    self._line(at, "", "** a colleague answers and is told what it is about **")
+                    self._line(at, "", "** a colleague answers, and hears what the caller does not **")
+                    self._line(at, "agent", self._narrator.briefing)
                 case "bridged":
                     self._line(at, "", "** the colleague presses 1 and has the caller; the agent is out of it **")
                     self._line(at, "colleague", recorded_text(WORDS))

@@ -127,7 +127,7 @@ def _last_words(story: Story, recording: Recording) -> Verdict:
 def _handed_over(handover: Handover, recording: Recording) -> Iterator[Verdict]:
     briefed = handover.decided is not None and handover.answered is not None and handover.briefing is not None
     if not briefed or handover.decided is None or handover.answered is None:
-        yield False, f"nobody took the call at {handover.who}, or without having been told what it is about"
+        yield False, f"nobody took the call at {handover.who} after having been told what it is about"
         return
     heard = handover.decided - handover.answered
     yield True, f"the colleague heard the briefing for {heard:.1f} s, pressed 1 and has the caller"

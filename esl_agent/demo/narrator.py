@@ -37,6 +37,8 @@ class Narrator:
         """When the call came in, on the monotonic clock."""
         self.spoken: Sequence[Spoken] = ()
         """What the caller really said so far."""
+        self.briefing = ""
+        """What a colleague is told who is called for the caller."""
         self._texts: dict[tuple[int, int], str] = {}
         self._answered = 0.0
         self._clip = (0, 0)
@@ -57,6 +59,11 @@ class Narrator:
                 self.line(note.at, "", "the agent answers")
             case "clause":
                 self._texts[facts["turn"], facts["clip"]] = clear(facts["text"])
+            case "transfer":
+                self.briefing = next(reversed(self._texts.values()), "")
+                self.line(note.at, "", f"the agent calls {clear(facts['name'])} for the caller")
+            case "transfer_failed":
+                self.line(note.at, "", f"the agent has the caller back: {clear(facts['reason'])}")
             case "began":
                 self._began((facts["turn"], facts["clip"]), note.at)
             case "stop_playback":

@@ -30,7 +30,18 @@ from esl_agent.demo.voice import Recording, listen
 from esl_agent.errors import ConfigError, EslAgentError
 from esl_agent.providers.worker_pool import default_size
 from esl_agent.server import Server
-from esl_agent.testing.caller import BargeIn, Over, PretendCaller, Say, Spoken, Step
+from esl_agent.testing.caller import (
+    BargeIn,
+    GetThrough,
+    HangUp,
+    Over,
+    PretendCaller,
+    Say,
+    SayNow,
+    Spoken,
+    Step,
+    Wait,
+)
 from esl_agent.testing.freeswitch import PretendFreeSwitch, wait_for
 from esl_agent.testing.fs_machine import Options
 from esl_agent.testing.line import line_noise
@@ -46,8 +57,13 @@ SCRIPT: tuple[Step, ...] = (
     Say("tt-monkeysintro"),
     BargeIn("number-not-answering", after=4.0),
     Say("info-about-last-call"),
+    Say("vm-theperson+digits-2"),
+    GetThrough(),
     Say("queue-thankyou"),
-    Say("vm-goodbye"),
+    Wait(0.6),
+    SayNow("vm-goodbye"),
+    Wait(0.5),
+    HangUp(),
 )
 FILES = ("call.wav", "briefing.wav", "transcript.txt", "timeline.png", "record.json")
 #: The demo has failed when fewer sentences than this were understood and answered.

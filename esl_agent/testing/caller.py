@@ -28,8 +28,10 @@ AUDIBLE = 200
 BREATH = 0.6
 #: Between two recordings that are said as one.
 JOINT = 0.1
-#: So many loud frames are looked at to tell ringing from a voice.
-_RING_FRAMES = 8
+#: So many loud frames without a pause are a tone if most of them are tonal: ringing. Vowels are too short for that.
+_RING_FRAMES, _MOST = 25, 20
+#: So many loud frames, none of them tonal, are a voice.
+_VOICE_FRAMES = 8
 #: Sounds that are made, not recorded, with what they are.
 SYNTHETIC = {"cough": "[cough, synthetic]"}
 
@@ -221,11 +223,10 @@ class PretendCaller:
             self._loud.clear()
             return
         self._loud.append(heard)
-        if len(self._loud) == _RING_FRAMES:
-            if any(tonal(list(self._loud), [True] * _RING_FRAMES, len(heard) * 25)):
-                self._has_rung = True
-            else:
-                self._has_got_through = self._has_rung
+        if len(self._loud) >= _VOICE_FRAMES:
+            found = tonal(list(self._loud), [True] * len(self._loud), len(heard) * 25)
+            self._has_rung = self._has_rung or sum(found) >= _MOST
+            self._has_got_through = self._has_rung and not any(found[-_VOICE_FRAMES:])
 
     def _decide(self, now: float) -> None:
         while self._at < len(self._steps) and not self._speech:

@@ -192,9 +192,10 @@ def test_after_a_pause_of_the_agent_the_seconds_count_anew() -> None:
 
 def test_a_caller_who_is_put_through_waits_for_a_voice_behind_the_ringing() -> None:
     caller = PretendCaller([GetThrough(), SayNow(WORD)], phone_line=False)
-    agent, voice = [LOUD] * 50, recording("hello-world")
-    said = telephone(trim(voice), 8000).pcm
+    said = telephone(trim(recording("hello-world")), 8000).pcm
     person = [said[i : i + 320] for i in range(0, len(said), 320)]
+    vowel = [tone(250, 8000, 0.12).pcm[i : i + 320] for i in range(0, 1920, 320)]
+    agent = [*person[:20], *vowel, *person[:24]]
     heard = [*agent, *[SILENT] * 50, *ringing(1.0), *[SILENT] * 100, *ringing(1.0), *person, *[SILENT] * 50]
     for number, frame in enumerate(heard):
         caller.next_frame(frame, number / 50)
