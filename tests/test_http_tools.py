@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import json
 import shutil
@@ -21,7 +22,7 @@ from esl_agent.dialogue.actions import ToolCall
 from esl_agent.dialogue.events import ToolReturned
 from esl_agent.dialogue.tool_settings import HttpHeader, HttpParameter, HttpToolSettings
 from esl_agent.errors import ConfigError
-from esl_agent.http_tools import MAX_RESULT, HttpTools, Refused, filled_url, is_public, readable
+from esl_agent.http_tools import MAX_RESULT, HttpTools, Refused, filled_url, is_public, readable, resolved
 
 
 class _Handler(WSGIHandler):
@@ -34,6 +35,7 @@ class Desk:
 
     def __init__(self, **tls: Any) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.sent = 0
         self.server = WSGIServer(
             ("127.0.0.1", 0), self._answer, log=None, error_log=None, handler_class=_Handler, **tls
         )
@@ -54,6 +56,14 @@ class Desk:
         )
         if path.startswith("/redirect"):
             start("302 Found", [("Location", f"http://127.0.0.1:{self.port}/elsewhere")])
+            if path.startswith("/redirect/huge"):
+                for _ in range(400):
+                    self.sent += 100_000
+                    yield b"x" * 100_000
+            return
+        if path.startswith("/bomb"):
+            start("200 OK", [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")])
+            yield gzip.compress(bytes(10_000_000))
             return
         if path.startswith("/missing"):
             start("404 Not Found", [("Content-Type", "application/json")])
@@ -151,6 +161,18 @@ def test_a_redirect_is_not_followed(desk):
     assert [each["path"] for each in desk.asked] == ["/redirect"]
 
 
+def test_a_redirect_with_a_body_without_end_is_cut_off(desk):
+    found = ask(tools(desk, "/redirect/huge", max_bytes=20000))
+    assert (found.failed, found.result) == (True, "the answer is too long")
+    assert desk.sent < 20_000_000
+
+
+def test_a_compressed_answer_is_not_unpacked(desk, monkeypatch):
+    monkeypatch.setattr("urllib3.response.GzipDecoder.decompress", lambda *_: pytest.fail("it was"))
+    found = ask(tools(desk, "/bomb"))
+    assert (found.failed, found.result) == (True, "the answer is compressed")
+
+
 def test_an_answer_that_drips_for_ever_ends_in_time(desk):
     found = ask(tools(desk, "/drip", timeout=0.2))
     assert (found.failed, found.result) == (True, "no answer within 0.2 seconds")
@@ -202,7 +224,8 @@ def test_a_proxy_of_the_environment_is_not_asked(desk, monkeypatch):
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0",
         "224.0.0.1",
         "255.255.255.255", "168.63.129.16", "::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+        "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "::127.0.0.1", "fec0::1",
+        "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_everybodys_is_not_public(address):
@@ -234,6 +257,26 @@ def test_a_long_answer_is_cut_and_says_so():
     assert readable(b"", "") == ""
 
 
+def test_half_a_character_in_an_answer_can_still_be_written_to_a_record():
+    assert readable(b'{"name": "\\ud800"}', "application/json") == '{"name":"?"}'
+
+
+def test_certificates_that_cannot_be_read_are_a_mistake_of_the_settings(desk, tmp_path):
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    for file in (empty, tmp_path / "absent.pem"):
+        with pytest.raises(ConfigError, match=r"tools\.http\.order\.ca_file"):
+            tools(desk, url="https://crm.example.com/", ca_file=str(file))
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f.1", "0177.0.0.1", "127.1", "localhost", "[::1]", "[::ffff:7f00:1]"]
+)
+def test_however_a_private_host_is_written_it_is_refused(desk, host):
+    found = ask(tools(desk, url=f"http://{host}:{desk.port}/", allow_private=False, resolve=resolved))
+    assert (found.result, desk.asked) == ("the server has a private address, which is not allowed", [])
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 @pytest.mark.parametrize(("certified", "failed"), [("crm.example.com", False), ("other.example.com", True)])
 def test_a_certificate_must_be_the_hosts_though_its_address_is_asked(tmp_path: Path, certified: str, failed: bool):
@@ -246,7 +289,9 @@ def test_a_certificate_must_be_the_hosts_though_its_address_is_asked(tmp_path: P
     desk = Desk(ssl_context=context)
     try:
         url = f"https://crm.example.com:{desk.port}/orders/{{number}}"
-        assert ask(tools(desk, url=url, ca_file=str(certificate)), number="7").failed is failed
+        found = tools(desk, url=url, ca_file=str(certificate))
+        certificate.unlink()  # nothing is read while callers wait
+        assert ask(found, number="7").failed is failed
         assert ask(tools(desk, url=url), number="7").failed
     finally:
         desk.server.stop()
