@@ -205,6 +205,7 @@ class Cascade(Duties):
         self.transcript.heard(turn, clip, heard)
         if settled := self._settling.played(turn, clip, heard, now):
             self._measure(settled, out, interrupted=True)
+            self._think(now, out)
 
     def _on_transcribed(self, event: ev.Transcribed, now: float, out: list[Action]) -> None:
         number = event.utterance
@@ -322,6 +323,7 @@ class Cascade(Duties):
         limits = self._limits
         for turn in self._settling.take(now):
             self._measure(turn, out, interrupted=True)
+            self._think(now, out)
         if self.phase is Phase.WAITING:
             if now >= self._call_ends:
                 self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)

@@ -88,6 +88,8 @@ class Floor:
         """Every word that was awaited is here: answer, ask to repeat, or go on listening."""
         if self.phase is not Phase.THINKING or self._turn is not None or self._utterances.is_busy:
             return
+        if self._settling.is_busy:
+            return  # what was heard of the turn before belongs to what the model is asked with
         if self.transcript.owes_reply:
             self._repeats = 0
             self._ask(now, out)

@@ -373,6 +373,10 @@ class Settling:
         """When the first of them has waited long enough; infinity if there is none."""
         return min((by for _, by in self._turns.values()), default=math.inf)
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._turns)
+
     def add(self, turn: Turn, now: float) -> None:
         self._turns[turn.number] = (turn, now + SETTLE)
 

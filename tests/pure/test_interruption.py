@@ -116,6 +116,22 @@ def test_the_agent_goes_on_when_no_words_come_soon():
     assert steps["resumed"] - (steps["interrupted_onset"] + 0.2) == pytest.approx(1.2, abs=0.03)
 
 
+def test_the_model_is_asked_with_what_was_heard_of_the_turn_before():
+    it = speaking(hesitate="keep")
+    number = spoken_over(it)
+    it.post(ev.Transcribed(number, "Wait a moment!"))
+    assert len(it.all(act.AskModel)) == 1, "asked before the stopped clips were reported"
+    paused(it, 2.0, 1.0)
+    assert [m.content for m in it.last(act.AskModel).messages[-2:]] == ["First thing to say. Second thing", "Wait a moment!"]
+
+
+def test_clips_that_are_never_reported_hold_the_answer_up_for_a_bounded_time():
+    it = speaking(hesitate="keep")
+    it.post(ev.Transcribed(spoken_over(it), "Wait a moment!"))
+    it.tick()
+    assert len(it.all(act.AskModel)) == 2
+
+
 def test_a_cough_still_counts_when_another_interruption_of_the_turn_is_meant():
     it = speaking()
     it.frames(VOICED, 0.2)
@@ -222,6 +238,7 @@ def test_a_voice_that_fails_while_the_agent_pauses_leaves_the_floor_to_the_calle
     it.frames(VOICED, 0.3)
     it.post(ev.ProviderFailed("tts", turn, "down", clip=1))
     assert it.phase is Phase.HEARING
+    paused(it, 0.2)
     it.frames(QUIET, 0.8)
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "mhm"))
     assert len(it.all(act.AskModel)) == 2

@@ -182,6 +182,7 @@ def test_a_tool_of_a_turn_that_was_given_up_is_not_listened_to():
     turn = it.last(act.AskModel).turn
     it.frames(VOICED, 1.0)
     assert turn in [given_up.turn for given_up in it.all(act.AbandonTurn)]
+    it.post(ev.Played(turn, 0, 0.5))
     it.post(ev.ToolReturned(turn, "1", "sent"))
     assert len(it.all(act.AskModel)) == 1
     it.frames(QUIET, 1.0)

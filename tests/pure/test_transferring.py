@@ -163,6 +163,7 @@ def test_a_caller_who_says_wait_is_not_put_through():
     calls(it, "transfer", say="Of course.", to="desk")
     it.voice_all(2.0)
     it.frames(VOICED, 1.0)
+    it.post(ev.Played(it.last(act.AskModel).turn, 0, 0.5))
     it.frames(QUIET, 1.0)
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "wait please"))
     assert not it.all(act.Transfer)
