@@ -9,7 +9,7 @@ import numpy as np
 from esl_agent.audio.pcm import Sound
 from esl_agent.demo.resumed import Joint, joint, only
 from esl_agent.demo.story import AgentSays, Handover, Story
-from esl_agent.demo.voice import Recording, Samples
+from esl_agent.demo.voice import Recording, Samples, voice_of
 from esl_agent.testing.caller import Spoken, recorded_text
 
 #: A side that is heard for less than this has not taken part.
@@ -130,7 +130,12 @@ def _handed_over(handover: Handover, recording: Recording) -> Iterator[Verdict]:
         yield False, f"nobody took the call at {handover.who} after having been told what it is about"
         return
     heard = handover.decided - handover.answered
-    yield True, f"the colleague heard the briefing for {heard:.1f} s, pressed 1 and has the caller"
+    briefing = voice_of(samples_of(handover.briefing, recording.agent.rate), recording.agent.rate)
+    takes = briefing.silent_from(briefing.first_heard(0.0) or 0.0)
+    yield (
+        heard >= takes,
+        f"the colleague heard the briefing ({takes:.1f} s), pressed 1 after {heard:.1f} s and has the caller",
+    )
     rate = recording.agent.rate
     after = only(recording.agent, samples_of(handover.says, rate), handover.decided)
     is_silent = after <= AGENT_AFTERWARDS

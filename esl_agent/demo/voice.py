@@ -78,10 +78,10 @@ def listen(path: Path) -> Recording:
             raise ValueError(f"{path}: expected 16 bit stereo, got {file.getnchannels()} x {file.getsampwidth() * 8}")
         rate = file.getframerate()
         both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2).astype(np.float64)
-    return Recording(_voice(both[:, 0], rate), _voice(both[:, 1], rate), len(both) / rate)
+    return Recording(voice_of(both[:, 0], rate), voice_of(both[:, 1], rate), len(both) / rate)
 
 
-def _voice(samples: Samples, rate: int) -> Voice:
+def voice_of(samples: Samples, rate: int) -> Voice:
     return Voice(samples, rate, levels_of(samples, rate))
 
 

@@ -215,8 +215,8 @@ def test_an_answer_that_goes_on_is_no_answer_to_the_murmur() -> None:
 # A colleague takes the call
 
 
-def handed_over(path: Path, after: Samples, *, decided: float | None = 3.0) -> list[bool]:
-    """The agent speaks until 1 s, it rings until 3 s; ``after`` is heard from then on."""
+def handed_over(path: Path, after: Samples, *, decided: float | None = 3.0, briefing: float = 0.7) -> list[bool]:
+    """The agent speaks until 1 s; at 1.1 s it rings, from 2 s the briefing is heard; from 3 s ``after`` is."""
     words = speech(1.0, seed=5)
     notes = [
         Note(0.0, "clause", {"turn": 1, "clip": 0, "text": Private("One moment.")}),
@@ -224,8 +224,9 @@ def handed_over(path: Path, after: Samples, *, decided: float | None = 3.0) -> l
         Note(1.0, "played", {"turn": 1, "clip": 0, "heard": 1.0}),
         ended(1.0, "One moment."),
     ]
+    told = Sound(np.concatenate([speech(briefing), np.zeros(RATE)]).astype("<i2").tobytes(), RATE)
     says = Sound(words.astype("<i2").tobytes(), RATE)
-    story = tell(notes, [], 6.0, Handover("1002", 1.1, 2.0, decided, Sound(bytes(16000), RATE), says))
+    story = tell(notes, [], 6.0, Handover("1002", 1.1, 2.0, decided, told, says))
     heard = np.concatenate([speech(1.0), np.zeros(RATE * 2), after, np.zeros(RATE)])
     return [is_so for is_so, _ in verdicts(story, listen(written(path, heard)), 0)[3:]]
 
@@ -237,6 +238,10 @@ def test_a_caller_who_hears_the_colleague_and_nothing_else_was_put_through(tmp_p
 def test_an_agent_that_speaks_on_after_the_connection_fails(tmp_path: Path) -> None:
     both = np.concatenate([speech(1.0, seed=5), speech(0.5, seed=6)])
     assert handed_over(tmp_path / "call.wav", both) == [True, True, False]
+
+
+def test_a_colleague_who_has_not_heard_it_all_was_not_briefed(tmp_path: Path) -> None:
+    assert handed_over(tmp_path / "call.wav", speech(1.0, seed=5), briefing=1.5) == [True, False, True]
 
 
 def test_a_call_that_nobody_took_was_not_handed_over(tmp_path: Path) -> None:
