@@ -12,7 +12,7 @@ again, so whoever performs the transfer can ask once more.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -32,8 +32,15 @@ PREMIUM = (
     "+34905", "+351760", "+39144", "+39166", "+39892", "+39899", "+4190", "+43900", "+43901", "+43930", "+43931",
     "+43939", "+44118", "+4487", "+449", "+4590", "+46900", "+46939", "+46944", "+4782", "+48700", "+48703",
     "+49118", "+49137", "+4918", "+49190", "+499001", "+499003", "+499005", "+49900", "+6119",
-    "+870", "+878", "+881", "+882", "+883", "+979", "0900", "0137", "0118", "0190", "1900", "1976",
+    "+870", "+878", "+881", "+882", "+883", "+979", "0900", "0137", "0118", "0190",
 )  # fmt: skip
+#: What may stand before a number on its way out: the digits for an outside line; and what ``+`` is dialled as.
+OUTSIDE_LINES, INTERNATIONAL = ("", "0", "00", "9"), ("00", "011", "0011")
+#: Fewer digits than this behind an outside line's are none: the whole is an extension.
+MIN_DIGITS_OUTSIDE = 7
+#: A country code (ITU E.164) and the zero that people write behind it and networks drop. In Italy it belongs there.
+_SHORT_CODE = "1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+_COUNTRY_ZERO = re.compile(rf"^(\+(?!39)(?:{_SHORT_CODE}|(?!{_SHORT_CODE})[0-9]{{3}}))0+")
 
 _NUMBER = re.compile(r"\+?[0-9]+")
 #: As in +49 (0) 30: not dialled from abroad.
@@ -177,7 +184,7 @@ class Policy:
             return Refusal("that is no destination")
         if found := self._named.get(normalised(asked)):
             return self._by_name(*found)
-        number = _SEPARATORS.sub("", _TRUNK_ZERO.sub("", asked.strip()))
+        number = _without_zero(_SEPARATORS.sub("", _TRUNK_ZERO.sub("", asked.strip())))
         if not _NUMBER.fullmatch(number) or not number.isascii():
             return Refusal(f"there is no such destination; {self._known()}")
         if not self.allows_numbers:
@@ -225,10 +232,11 @@ class Policy:
         allowed = _longest(number, self._transfer.allow)
         if not allowed:
             return "calls to that number are not allowed"
-        international = re.sub(r"^(00|011)", "+", number)
-        if any(international.startswith(prefix) or number.startswith(prefix) for prefix in PREMIUM):
+        readings = list(_readings(number))
+        if any(reading.startswith(PREMIUM) for reading in readings):
             return "premium numbers are not called"
-        if len(_longest(number, self._transfer.deny)) >= len(allowed):
+        denied = (_longest(each, self._transfer.deny) for each in readings if each == number or each[0] == "+")
+        if max(map(len, denied)) >= len(allowed):
             return "calls to that number are not allowed"
         return ""
 
@@ -240,6 +248,25 @@ class Policy:
 def is_emergency(number: str) -> bool:
     """Whether dialling ``number`` may reach an emergency or short service number."""
     return _EMERGENCY.fullmatch(number.lstrip("+")) is not None
+
+
+def _readings(number: str) -> Iterator[str]:
+    """What networks may make of ``number``: as it is, behind an outside line's digits, and each with ``+`` if it is
+    international."""
+    for line in OUTSIDE_LINES:
+        dialled = number.removeprefix(line)
+        if line and (dialled == number or len(dialled) < MIN_DIGITS_OUTSIDE):
+            continue
+        yield dialled
+        for prefix in INTERNATIONAL:
+            if dialled.startswith(prefix):
+                yield _without_zero(f"+{dialled[len(prefix) :]}")
+        if len(dialled) == 11 and dialled[0] == "1":  # North America
+            yield f"+{dialled}"
+
+
+def _without_zero(number: str) -> str:
+    return _COUNTRY_ZERO.sub(r"\1", number)
 
 
 def _rings(seconds: float) -> str:

@@ -61,8 +61,8 @@ def test_an_allowed_number_is_put_into_the_operators_template():
     assert found.target == "{leg_timeout=25}{absolute_codec_string=PCMU}sofia/gateway/pstn/+4930123456@carrier"
 
 
-@pytest.mark.parametrize("asked", ["+49 (0) 30 123456", "+49(0)30-123456"])
-def test_a_trunk_zero_in_brackets_is_not_dialled(asked):
+@pytest.mark.parametrize("asked", ["+49 (0) 30 123456", "+49(0)30-123456", "+49 030 123456", "+490030123456"])
+def test_a_trunk_zero_is_not_dialled(asked):
     assert getattr(resolve(asked), "name", None) == "+4930123456"
 
 
@@ -86,6 +86,43 @@ def test_what_is_resolved_again_by_its_name_is_the_same():
 )  # fmt: skip
 def test_what_nobody_allowed_is_refused(asked):
     assert isinstance(resolve(asked), Refusal)
+
+
+ANYTHING = TransferSettings(allow=("0", "1", "9", "+1", "+39", "+49", "+60"))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "+49 0900 123456", "+49/0/900 123456", "00 49 0900 123456", "0900 123456", "0 0900 123456", "9 0900 123456",
+        "0 00 49 900 123456", "9 011 49 900 123456", "9 00 49 0900 12345", "1 900 555 1234", "9 1 900 555 1234",
+        "+1 0900 555 1234", "0011 44 9 1234567", "00 883 5100 12345",
+    ],
+)  # fmt: skip
+def test_a_premium_number_stays_out_of_reach_however_it_is_dialled(asked):
+    assert resolve(asked, ANYTHING) == Refusal("premium numbers are not called")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "1900",
+        "90137",
+        "+39 0144 123456",
+        "+60 11 9123 4567",
+        "912345678",
+        "0 30 1234567",
+        "9 1 212 555 1234",
+    ],
+)
+def test_a_number_that_merely_looks_like_premium_is_called(asked):
+    assert isinstance(resolve(asked, ANYTHING), Destination)
+
+
+@pytest.mark.parametrize("asked", ["+49 170 1234567", "+49 0170 1234567", "0049 170 1234567", "9 0049 170 123456"])
+def test_what_is_denied_is_refused_however_it_is_dialled(asked):
+    caps = TransferSettings(allow=("+49", "0", "9"), deny=("+4917",))
+    assert resolve(asked, caps) == Refusal("calls to that number are not allowed")
 
 
 def test_an_emergency_number_is_reached_by_the_name_the_operator_gave_it():
