@@ -232,16 +232,14 @@ class Policy:
         allowed = _longest(number, self._transfer.allow)
         if not allowed:
             return "calls to that number are not allowed"
-        readings = list(_readings(number))
-        if any(reading.startswith(PREMIUM) for reading in readings):
+        if any(reading.startswith(PREMIUM) for reading in _readings(number)):
             return "premium numbers are not called"
-        denied = (_longest(each, self._transfer.deny) for each in readings if each == number or each[0] == "+")
-        if max(map(len, denied)) >= len(allowed):
+        if len(_longest(number, self._transfer.deny, anyhow=True)) >= len(allowed):
             return "calls to that number are not allowed"
         return ""
 
     def _cost(self, number: str) -> float:
-        prefix = _longest(number, self._transfer.costs)
+        prefix = _longest(number, self._transfer.costs, anyhow=True)
         return self._transfer.costs[prefix] if prefix else 0.0
 
 
@@ -279,8 +277,12 @@ def normalised(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.lower()))
 
 
-def _longest(number: str, prefixes: Mapping[str, float] | tuple[str, ...]) -> str:
-    return max((prefix for prefix in prefixes if number.startswith(prefix)), key=len, default="")
+def _longest(number: str, prefixes: Mapping[str, float] | tuple[str, ...], *, anyhow: bool = False) -> str:
+    """The longest of ``prefixes`` that ``number`` begins with; ``anyhow``: or would, were it written with ``+``."""
+    readings = [number, *(each for each in _readings(number) if anyhow and each.startswith("+"))]
+    return max(
+        (prefix for prefix in prefixes if any(each.startswith(prefix) for each in readings)), key=len, default=""
+    )
 
 
 def _trailing_number(dial: str) -> str:

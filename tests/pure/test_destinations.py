@@ -149,6 +149,13 @@ def test_a_minute_costs_what_the_longest_prefix_says():
     assert getattr(resolve("night desk", caps), "cost_per_minute", None) == 0.01
 
 
+def test_a_minute_costs_the_same_however_the_number_is_dialled():
+    caps = TransferSettings(allow=("0", "9"), costs={"+49": 0.02, "0": 0.01})
+    assert getattr(resolve("0049 40 123456", caps), "cost_per_minute", None) == 0.02
+    assert getattr(resolve("9 011 49 40 123456", caps), "cost_per_minute", None) == 0.02
+    assert getattr(resolve("040 123456", caps), "cost_per_minute", None) == 0.01
+
+
 #: Nothing of what was asked is repeated.
 REASONS = {
     "that is no destination",
