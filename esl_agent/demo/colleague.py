@@ -17,7 +17,7 @@ from esl_agent.testing.line import telephone, trim
 COLLEAGUE = "1002"
 WORDS = "sorry-youre-having-problems"
 #: Seconds until the colleague answers, and from then to the key: time to hear what it is about.
-RINGS, LISTENS = 1.5, 8.5
+RINGS, LISTENS = 1.5, 9.5
 #: A moment to lift the handset.
 _BEFORE_WORDS = 0.3
 

@@ -25,6 +25,7 @@ AGENT_AFTERWARDS = 0.1
 #: (turn, clip) -> the whole of its sound, as the caller's line carried it.
 Clips = Mapping[tuple[int, int], Samples]
 Verdict = tuple[bool, str]
+Silences = list[tuple[Spoken, AgentSays | None, Joint | None]]
 
 
 def cut_after(story: Story, recording: Recording) -> list[float]:
@@ -43,9 +44,9 @@ def waits(story: Story, recording: Recording) -> list[float]:
     return found
 
 
-def joints(story: Story, recording: Recording, clips: Clips) -> list[tuple[Spoken, AgentSays | None, Joint | None]]:
+def joints(story: Story, recording: Recording, clips: Clips) -> Silences:
     """For each murmur over the agent: the turn it was over, and the agent's silence for it, if there was one."""
-    found = []
+    found: Silences = []
     for said, turn in story.murmurs:
         pause = next((p for p in turn.pauses if said.began <= p.began <= said.ended + 0.5), None) if turn else None
         of_turn = {clip: sound for (number, clip), sound in clips.items() if turn and number == turn.number}

@@ -121,7 +121,9 @@ class Narrator:
         if not self.spoken:
             return "a noise comes over the agent"
         said = quoted(self.spoken[-1])
-        return f"the caller {'makes a noise, ' if said.startswith('[') else 'says '}{said}, over the agent"
+        return (
+            f"{said} of the caller over the agent" if said.startswith("[") else f"the caller says {said} over the agent"
+        )
 
     def say(self, text: str) -> None:
         self._to.write(f"{text}\n")

@@ -24,10 +24,15 @@ UNHEARD = 0.1
 class Joint:
     """How the agent's silence lies in what it was saying."""
 
-    silence: float
-    """Seconds in which it was not heard."""
+    began: float
+    ended: float
     missing: float | None
     """Seconds of speech that were never heard, negative if they were heard twice; None if it cannot be told."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds in which it was not heard."""
+        return self.ended - self.began
 
     @property
     def is_seamless(self) -> bool:
@@ -42,18 +47,18 @@ def joint(agent: Voice, pause: Pause, clips: Mapping[int, Samples]) -> Joint | N
         return None
     whole = clips.get(pause.clip)
     if whole is None or not pause.is_within_clip:
-        return Joint(went_on - stopped, None)
+        return Joint(stopped, went_on, None)
     rate = agent.rate
     size = round(_LOOKED_UP * rate)
     until = _place(whole, agent.samples[round(stopped * rate) - size : round(stopped * rate)])
     onwards = _place(whole, agent.samples[round(went_on * rate) : round(went_on * rate) + size])
     if until is None or onwards is None:
-        return Joint(went_on - stopped, None)
+        return Joint(stopped, went_on, None)
     until += size
     if onwards < until:
-        return Joint(went_on - stopped, (onwards - until) / rate)
+        return Joint(stopped, went_on, (onwards - until) / rate)
     unheard = levels_of(whole[until:onwards], rate)
-    return Joint(went_on - stopped, float((unheard >= AUDIBLE).sum() * STEP))
+    return Joint(stopped, went_on, float((unheard >= AUDIBLE).sum() * STEP))
 
 
 def _place(whole: Samples, part: Samples, least: float = _SAME) -> int | None:

@@ -91,7 +91,7 @@ def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT
             shutil.copyfile(record, directory / "record.json")
     recording = listen(directory / "call.wav")
     (directory / "transcript.txt").write_text("\n".join(transcript(story)) + "\n", encoding="utf-8")
-    _draw(story, recording, directory / "timeline.png", narrator)
+    _draw(story, recording, clips, directory / "timeline.png", narrator)
     if story.handover:
         save(story.handover, directory / "briefing.wav")
     found = verdicts(story, recording, answers, clips)
@@ -195,13 +195,13 @@ def _warm_up(server: Server) -> None:
     wait_for(lambda: all(server.cache.get(engines.tts.voice, text) for text in clauses), _WARM_SECONDS)
 
 
-def _draw(story: Story, recording: Recording, path: Path, narrator: Narrator) -> None:
+def _draw(story: Story, recording: Recording, clips: Clips, path: Path, narrator: Narrator) -> None:
     try:
         from esl_agent.demo.picture import draw
     except ImportError:
         narrator.say("(no timeline.png: matplotlib is not installed; pip install 'esl-agent[demo]')")
         return
-    draw(story, recording, path)
+    draw(story, recording, path, clips)
 
 
 def summary(story: Story, recording: Recording) -> Iterator[str]:

@@ -60,7 +60,7 @@ def test_the_agent_falls_silent_when_the_caller_talks_over_it(made: tuple[int, s
 
 def test_a_cough_is_told_and_nothing_of_what_the_agent_was_saying_is_lost(made: tuple[int, str, Path]) -> None:
     printed = made[1]
-    assert "[cough, synthetic], over the agent" in printed
+    assert "** [cough, synthetic] of the caller over the agent: it pauses" in printed
     assert "Oh dear, I am sorry to hear that." in printed
     notes = json.loads((made[2] / "record.json").read_text())["notes"]
     [turn] = [note for note in notes if note["what"] == "turn" and "Oh dear" in note["agent"]]
