@@ -6,8 +6,8 @@
     transfers.on_event(event)        sees Transferred and TransferFailed as they are handled
     transfers.close()                the call is over
 
-A blind transfer leaves our sight at Transferred: its cost is what ``assumed_minutes`` make. One greenlet hub, so no
-lock.
+A blind transfer leaves our sight at Transferred: it counts as connected for ``assumed_minutes``, and costs what these
+make. One greenlet hub, so no lock.
 """
 
 from __future__ import annotations
@@ -50,13 +50,21 @@ class Permit:
     is_blind: bool
     minutes: float
     _ledger: TransferLedger
-    is_open: bool = True
     connected_at: float | None = None
+    _is_ended: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Under way or connected. Of a blind one whose end we do not see that is believed for ``minutes``."""
+        if not self._is_ended:
+            return True
+        since = self.asked_at if self.connected_at is None else self.connected_at
+        return self.is_blind and self._ledger.clock() - since < self.minutes * 60.0
 
     @property
     def cost(self) -> float:
         """So far, at least what ``minutes`` make; a conversation that goes on costs more and more."""
-        if self.is_open and self.connected_at is not None and not self.is_blind:
+        if not self._is_ended and self.connected_at is not None and not self.is_blind:
             return self.rate * max(self.minutes, (self._ledger.clock() - self.connected_at) / 60.0)
         return self.rate * self.minutes
 
@@ -65,15 +73,20 @@ class Permit:
         if self.connected_at is None:
             self.connected_at = self._ledger.clock()
 
+    def failed(self) -> None:
+        """Nobody took it: it costs nothing."""
+        if not self._is_ended:
+            self._is_ended, self.minutes = True, 0.0
+
     def end(self) -> None:
-        """Nobody took it, or the conversation is over. What it really cost counts from now on."""
-        if not self.is_open:
+        """The call is over, for us. What it really cost counts from now on; of a blind one nobody can tell, so it
+        counts as connected, even if the news of that did not come."""
+        if self._is_ended:
             return
-        self.is_open = False
-        if self.connected_at is None:
-            self.minutes = 0.0
-        elif not self.is_blind:
-            self.minutes = (self._ledger.clock() - self.connected_at) / 60.0
+        self._is_ended = True
+        if not self.is_blind:
+            since = self.connected_at
+            self.minutes = 0.0 if since is None else (self._ledger.clock() - since) / 60.0
 
 
 class TransferLedger:
@@ -150,36 +163,48 @@ class CallTransfers:
         self._caps = caps
         self._post = post
         self._permit: Permit | None = None
+        self._refused: list[TransferFailed] = []  # posted by us and not seen yet: they say nothing of the permit
 
     def start(self, action: Transfer) -> None:
         """Hand the call over if policy and caps allow it; one Transferred or TransferFailed is posted either way."""
         found = self._policy.resolve(action.name)
         if isinstance(found, Refusal) or (found.target, found.mode) != (action.number, action.mode):
             log.error("call=%s a transfer that the policy does not know is not made", self._leg.id)
-            self._post(TransferFailed(action.name, "refused"))
+            self._refuse(action, "refused")
+            return
+        if self._permit is not None:
+            log.warning("call=%s no transfer: another one is under way", self._leg.id)
+            self._refuse(action, "refused")
             return
         permit = self._ledger.ask(self._did, self._leg.id, self._caps, found)
         if isinstance(permit, Refusal):
             log.warning("call=%s no transfer: %s", self._leg.id, permit.reason)
-            self._post(TransferFailed(action.name, "limit"))
+            self._refuse(action, "limit")
             return
         self._permit = permit
         self._leg.transfer(action.name, action.number, action.mode, action.briefing)
 
     def on_event(self, event: Event) -> None:
         """Keep the account: a transfer went through, or came back."""
-        if self._permit is None:
+        if any(event is each for each in self._refused):
+            self._refused = [each for each in self._refused if each is not event]
+        elif self._permit is None:
             return
-        if isinstance(event, Transferred):
+        elif isinstance(event, Transferred):
             self._permit.connected()
         elif isinstance(event, TransferFailed):
-            self._permit.end()
+            self._permit.failed()
             self._permit = None
 
     def close(self) -> None:
         """Whatever is open has ended. Idempotent."""
         self._permit = None
         self._ledger.forget_call(self._leg.id)
+
+    def _refuse(self, action: Transfer, reason: str) -> None:
+        event = TransferFailed(action.name, reason)
+        self._refused.append(event)
+        self._post(event)
 
 
 def _over(limit: float, cost: float) -> bool:

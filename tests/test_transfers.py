@@ -81,7 +81,26 @@ def test_what_may_be_spent_within_an_hour_counts_what_is_about_to_be_spent(clock
 def test_a_transfer_that_failed_costs_nothing(clock):
     ledger, caps = TransferLedger(clock), replace(CAPS, max_cost_per_hour=0.5)
     for call in "abc":
-        granted(ledger, caps, call, where=WARM).end()
+        granted(ledger, caps, call, where=WARM).failed()
+        granted(ledger, caps, call, where=BLIND).failed()
+
+
+def test_a_caller_who_hangs_up_while_it_rings_costs_nothing(clock):
+    ledger, caps = TransferLedger(clock), replace(CAPS, max_cost_per_hour=0.5)
+    for call in "abc":
+        granted(ledger, caps, call, where=WARM)
+        ledger.forget_call(call)
+
+
+def test_a_blind_transfer_is_believed_connected_for_as_long_as_it_is_assumed_to_last(clock):
+    """Its end is never seen; the end of our part of the call is not the end of the conversation."""
+    ledger, caps = TransferLedger(clock), replace(CAPS, max_at_once=1, max_cost_per_hour=0.5)
+    granted(ledger, caps)
+    ledger.forget_call("a")
+    assert "under way" in refused(ledger, caps, "b")
+    clock.now += 301
+    assert "cost" in refused(ledger, caps, "b")
+    granted(ledger, replace(caps, max_cost_per_hour=0.0), "b")
 
 
 def test_a_conversation_we_saw_the_end_of_costs_what_it_lasted(clock):
@@ -106,7 +125,7 @@ def test_a_long_conversation_costs_more_than_was_assumed_while_it_goes_on(clock)
 
 def test_the_end_of_a_call_ends_what_is_open_of_it(clock):
     ledger, caps = TransferLedger(clock), replace(CAPS, max_at_once=1)
-    permit = granted(ledger, caps)
+    permit = granted(ledger, caps, where=WARM)
     ledger.forget_call("another")
     assert permit.is_open
     ledger.forget_call("a")
@@ -200,3 +219,19 @@ def test_a_transferred_call_is_open_until_it_is_over(clock):
     stage.transfers.close()
     stage.transfers.close()
     granted(stage.ledger, replace(CAPS, max_at_once=1), "b")
+
+
+@pytest.mark.parametrize("caps", [{}, {"max_per_call": 1}])
+def test_a_second_transfer_beside_one_that_rings_is_refused_and_takes_nothing_from_its_account(clock, caps):
+    stage = Stage(clock, max_cost_per_hour=1.0, **caps)
+    stage.transfers.start(stage.action)
+    stage.transfers.start(stage.action)
+    assert stage.posted == [TransferFailed("desk", "refused")]
+    assert len(stage.leg.transfers) == 1
+    stage.transfers.on_event(stage.posted[0])
+    (permit,) = stage.ledger._permits
+    assert permit.is_open
+    stage.transfers.on_event(Transferred("desk"))
+    clock.now += 600
+    stage.transfers.close()
+    assert permit.minutes == 10.0

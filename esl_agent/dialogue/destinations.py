@@ -112,7 +112,10 @@ class TransferSettings:
         dict, "What a minute costs, by how the number begins: `+49: 0.02`. The longest match counts."
     )
     assumed_minutes: float = setting(
-        5.0, "How long a transferred call counts for its cost as long as its real length is not known.", ge=0.0
+        5.0,
+        "How long a transferred call counts as connected, and for its cost, as long as its real length is not known: a "
+        "blind transfer's never is.",
+        ge=0.0,
     )
 
     def __post_init__(self) -> None:
