@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from esl_agent.config import DidConfig, load
+from esl_agent.demo.colleague import COLLEAGUE
 from esl_agent.dialogue.actions import Message
-from esl_agent.providers.base import HangUpPart, TextPart
+from esl_agent.dialogue.destinations import Policy
+from esl_agent.dialogue.tools import Toolbox, TransferRequest
+from esl_agent.providers.base import HangUpPart, TextPart, ToolCallPart
 from esl_agent.providers.rules import Rules
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -73,6 +76,20 @@ def test_the_recogniser_may_lean_towards_what_the_caller_says(demo: DidConfig) -
     assert {plain(said) for said, _ in CONVERSATION} <= {plain(phrase) for phrase in demo.context.phrases}
 
 
+def test_a_caller_who_asks_for_a_person_is_put_through_to_a_destination_there_is(demo: DidConfig) -> None:
+    cascade = demo.cascade
+    toolbox = Toolbox(cascade.tools, Policy(cascade.destinations, cascade.transfer), ())
+    rules = Rules(demo.engines.llm.options, demo.context)
+    for said in ("The person at extension two", "I want to speak to a person please"):
+        parts = list(rules.reply([Message("user", said)], toolbox.specs))
+        [call] = [part.call for part in parts if isinstance(part, ToolCallPart)]
+        request = toolbox.check(call)
+        assert isinstance(request, TransferRequest)
+        assert (request.destination.name, request.destination.mode) == ("workshop", "warm")
+        assert request.destination.target.endswith(f"user/{COLLEAGUE}")
+        assert "Weasels" in request.briefing
+
+
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
@@ -94,5 +111,8 @@ def test_what_a_plain_voice_speaks_holds_no_digits_or_signs(number: str) -> None
     assert did is not None
     options = did.engines.llm.options
     lines = [rule.say for rule in options.rules] + [options.otherwise, did.cascade.phrases.greeting]
+    lines += [rule.after_tool.failed for rule in options.rules if rule.tool]
+    for destination in did.cascade.destinations.values():
+        lines += [destination.say, destination.briefing.replace("{summary}", "")]
     for line in lines:
         assert re.fullmatch(r"[A-Za-z ,.?!']+", str(line)), line
