@@ -17,6 +17,7 @@ import gevent
 from gevent.event import Event as Flag
 
 from esl_agent import config as configuration
+from esl_agent.audio import first_use
 from esl_agent.audio.silero import second_opinion
 from esl_agent.call import Call
 from esl_agent.config import Config, DidConfig
@@ -101,6 +102,7 @@ class Server:
 
     def start(self) -> None:
         """Listen. Fixed phrases are spoken into the cache meanwhile. Raises LegError or OSError if a port is taken."""
+        first_use.warm()
         self._audio.start()
         if self._s1 is not None:
             self._s1.start()
