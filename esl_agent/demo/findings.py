@@ -87,8 +87,10 @@ def _went_on(said: Spoken, turn: AgentSays | None, silence: Joint | None) -> Ver
         return False, f'{name} took the floor: only "{turn.heard}" was heard'
     if silence is None:
         return True, f"{name} over the agent: it spoke on, to the end"
-    if silence.missing is None:
+    if not silence.is_within_clip:
         where = "went on with the next clause"
+    elif silence.missing is None:
+        where = "went on, where is not to be told from the recording"
     elif silence.is_seamless:
         where = f"went on where it had stopped ({abs(silence.missing):.2f} s lost or said twice)"
     else:

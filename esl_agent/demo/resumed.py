@@ -11,7 +11,7 @@ from esl_agent.demo.story import Pause
 from esl_agent.demo.voice import AUDIBLE, STEP, Samples, Voice, levels_of
 
 #: Seconds of sound on either side of a pause that are looked up.
-_LOOKED_UP = 0.25
+_LOOKED_UP = 0.15
 #: Two stretches of sound are the same from this correlation on; other words of the same voice stay below 0.7.
 _SAME = 0.9
 #: From this one it is in there, with something else at the same time.
@@ -28,6 +28,8 @@ class Joint:
     ended: float
     missing: float | None
     """Seconds of speech that were never heard, negative if they were heard twice; None if it cannot be told."""
+    is_within_clip: bool = True
+    """False: the clip was heard to its end before."""
 
     @property
     def silence(self) -> float:
@@ -45,9 +47,9 @@ def joint(agent: Voice, pause: Pause, clips: Mapping[int, Samples]) -> Joint | N
     went_on = agent.first_heard(stopped)
     if went_on is None or stopped > pause.ended:
         return None
-    whole = clips.get(pause.clip)
-    if whole is None or not pause.is_within_clip:
-        return Joint(stopped, went_on, None)
+    if pause.clip not in clips or not pause.is_within_clip:
+        return Joint(stopped, went_on, None, pause.is_within_clip)
+    whole = np.concatenate([clips[number] for number in range(pause.clip - 1, pause.clip + 2) if number in clips])
     rate = agent.rate
     size = round(_LOOKED_UP * rate)
     until = _place(whole, agent.samples[round(stopped * rate) - size : round(stopped * rate)])

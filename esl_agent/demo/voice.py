@@ -49,13 +49,13 @@ class Voice:
 
     def first_heard(self, after: float) -> float | None:
         """When it is first heard from ``after`` on."""
-        found = np.nonzero(self.levels[int(after / STEP) :] >= AUDIBLE)[0]
-        return float((int(after / STEP) + found[0]) * STEP) if len(found) else None
+        found = np.nonzero(self.levels[step_at(after) :] >= AUDIBLE)[0]
+        return float((step_at(after) + found[0]) * STEP) if len(found) else None
 
     def silent_from(self, after: float) -> float:
         """From when, after ``after``, it is silent for at least SILENCE; its end if it never is."""
         wanted = round(SILENCE / STEP)
-        at = int(after / STEP)
+        at = step_at(after)
         while at < len(self.levels):
             heard = np.nonzero(self.levels[at : at + wanted] >= AUDIBLE)[0]
             if not len(heard):
@@ -83,6 +83,11 @@ def listen(path: Path) -> Recording:
 
 def voice_of(samples: Samples, rate: int) -> Voice:
     return Voice(samples, rate, levels_of(samples, rate))
+
+
+def step_at(seconds: float) -> int:
+    """The step that ``seconds`` lies in; a step's own beginning does, however it was computed."""
+    return int(seconds / STEP + 1e-6)
 
 
 def levels_of(samples: Samples, rate: int) -> Samples:

@@ -255,3 +255,13 @@ def test_whoever_talks_at_the_same_time_as_the_colleague_is_heard(tmp_path: Path
     for heard, seconds in ((words, 0.0), (mixed, 0.25)):
         agent = listen(written(tmp_path / "call.wav", np.concatenate([heard, np.zeros(RATE)]))).agent
         assert only(agent, words, 0.0) == pytest.approx(seconds, abs=0.02)
+
+
+def test_every_step_of_the_recording_is_where_it_says_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    heard = listen(written(path, np.concatenate([speech(2.0), np.zeros(RATE), speech(1.0)]))).agent
+    for hundredth in range(150, 200):
+        assert heard.silent_from(hundredth / 100) == pytest.approx(2.0)
+    for hundredth in range(200, 270):
+        began = heard.silent_from(hundredth * 0.01)
+        assert heard.first_heard(began) == pytest.approx(3.0), began
