@@ -28,7 +28,7 @@ from esl_agent.dialogue.transferring import Transferring
 from esl_agent.dialogue.turn import Kind, Turn
 
 #: Phases in which nobody listens, to words or to keys.
-DEAF = AWAY | {Phase.WAITING, Phase.CLOSING}
+DEAF = (*AWAY, Phase.WAITING, Phase.CLOSING)
 
 
 @dataclass(slots=True)
@@ -165,6 +165,7 @@ class Duties(Transferring):
         out.append(Gathered(digits))
         if digits:
             self._used = 0
+        self._utterances.last_times = {}  # what is answered next was not spoken
         if self.phase is Phase.LISTENING:
             self._yield_floor(now, out)
 

@@ -128,13 +128,15 @@ class Floor:
 
     def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
         messages = self.transcript.messages(self._settings.prompt, self._limits.history)
-        if messages and messages[-1].role == "user":
+        answers_caller = bool(messages) and messages[-1].role == "user"
+        if answers_caller:
             self._used = 0
         tools = self._offered(self._used)
         turn = self._new_turn(Kind.REPLY, now, retries=retries)
         turn.errands.used, turn.errands.is_offered = self._used, bool(tools)
         turn.fillers = fillers
-        turn.steps.update(self._utterances.last_times)
+        if answers_caller:
+            turn.steps.update(self._utterances.last_times)
         turn.mark("asked", now)
         out.append(AskModel(turn.number, messages, tools))
 

@@ -26,4 +26,4 @@ class Phase(Enum):
 
 
 #: Somebody else has the call, or may have it any moment.
-AWAY = frozenset([Phase.TRANSFERRING, Phase.HANDED_OVER])
+AWAY = (Phase.TRANSFERRING, Phase.HANDED_OVER)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message, ToolCall
+from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import CascadeSettings, FillerSettings, LimitSettings, Phrases
+from esl_agent.dialogue.settings import CascadeSettings, EarlyReplySettings, FillerSettings, LimitSettings, Phrases
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpParameter, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.transcript import INTERRUPTED
 from tests.pure.world import QUIET, VOICED, World
@@ -231,3 +232,46 @@ def test_a_history_that_is_cut_never_begins_with_a_tools_answer():
     returns(it, "sent")
     roles = [message.role for message in it.last(act.AskModel).messages]
     assert roles == ["user", "assistant", "tool"]
+
+
+def test_a_turn_that_answers_no_words_of_the_caller_is_not_measured_from_their_end():
+    it = asked(dtmf=DtmfSettings(timeout=2.0))
+    says(it, "It was sent.")
+    it.hear_all()
+    assert "speech_ended" in it.last(act.Measured).steps
+    it.post(ev.DigitPressed("1"))
+    it.tick()
+    says(it, "One.")
+    it.hear_all()
+    assert "speech_ended" not in it.last(act.Measured).steps
+
+
+def guessing() -> World:
+    """The model was asked early, and calls a tool."""
+    it = World(CascadeSettings(phrases=Phrases(greeting=""), tools=TOOLS, early_reply=EarlyReplySettings(enabled=True)))
+    it.answer()
+    it.frames(VOICED, 0.6)
+    it.post(ev.Transcribed(it.last(act.OpenUtterance).utterance, "where is my order", final=False))
+    it.frames(QUIET, 0.3)
+    calls(it, "order", say="One moment.", number="1")
+    return it
+
+
+def test_what_a_model_that_was_asked_early_wants_done_is_done_when_the_caller_has_ended():
+    it = guessing()
+    assert not it.all(act.RunTool)
+    it.frames(QUIET, 1.0)
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Where is my order?"))
+    assert len(it.all(act.RunTool)) == 1
+    returns(it, "sent")
+    says(it, "It was sent.")
+    it.hear_all()
+    assert spoken(it) == ["One moment.", "I will look.", "It was sent."]
+
+
+def test_what_a_model_wanted_done_for_words_that_were_not_all_is_never_done():
+    it = guessing()
+    it.frames(QUIET, 1.0)
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Where is my order from Monday?"))
+    assert not it.all(act.RunTool)
+    assert [message.role for message in it.last(act.AskModel).messages] == ["user"]
