@@ -72,11 +72,13 @@ class Narrator:
                 self._yielded, self._is_yielding = note.at, True
             case "resumed":
                 self._resumed(note.at)
-            case "confirmed":
+            case "confirmed" if self._is_yielding:
                 self._confirmed()
             case "caller":
                 self._said(note.at, clear(facts["text"]) or "(not understood)")
             case "turn":
+                if facts["interrupted"] and self._is_yielding:
+                    self._confirmed()  # its own note comes after this one
                 self._timings(note)
             case "hang_up":
                 self.line(note.at, "", "the agent hangs up")
