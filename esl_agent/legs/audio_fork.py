@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted
+from esl_agent.dialogue.events import Audio, Event, MediaLost, MediaStarted
 from esl_agent.errors import LegError
 from esl_agent.legs.audio_server import AudioServer, Connection, Listener
 from esl_agent.legs.base import Post
@@ -129,6 +129,7 @@ class AudioFork:
         if self._connection is not None:
             self._connection.close("the call is over")
             self._connection = None
+        self._post = _nobody  # whoever owns both needs no collector to be freed
 
     def _forget(self) -> None:
         if self._path is not None:
@@ -213,3 +214,7 @@ class AudioFork:
         self._post(MediaLost(reason, final=is_final))
         if not is_final:
             self.start()
+
+
+def _nobody(_: Event) -> None:
+    """Gets what comes after the end."""

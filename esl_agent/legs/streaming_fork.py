@@ -56,6 +56,7 @@ class StreamingForkMedia:
         self._held_back = FIRST_SAMPLES / fork.rate
         self._lot = bytes(LOT_SAMPLES * 2)
         self._fork = AudioFork(leg.call, server, fork, self._on_news, clock)
+        self._ticker = ticker
         self._voice = StreamedVoice(fork.rate, ticker, self._send, self._on_voice, clock)
         self._starts: dict[tuple[int, int], float] = {}
         self._coming: deque[tuple[float, Event]] = deque()  # true when the caller hears it
@@ -92,6 +93,9 @@ class StreamingForkMedia:
             self._voice.close()
             self._cut()
             self._is_closed = True
+            self._starts.clear()
+            self._voice = StreamedVoice(self.rate, self._ticker, self._fork.send, self._post)  # does not hold us
+            self._voice.close()
 
     def _send(self, frame: bytes) -> None:
         if self._fork.is_connected:
