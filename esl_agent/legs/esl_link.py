@@ -68,7 +68,7 @@ class Link:
         self.command_timeout = COMMAND_TIMEOUT
         """Seconds a reply may take, for commands that do not say otherwise."""
         self.closed_because: str | None = None
-        self.replies = self.late_replies = self.frames = self.failed_callbacks = 0
+        self.replies = self.late_replies = self.lost_replies = self.frames = self.failed_callbacks = 0
         self.last_reply_latency = self.max_reply_latency = 0.0
         """Seconds from writing a command to its reply."""
         self._on_frame = on_frame
@@ -200,7 +200,7 @@ class Link:
             return
         if not self._awaited:
             raise WireError(f"a reply to no command: {frame.text[:80]!r}")
-        pending = self._awaited.popleft()
+        pending = self._answered_by(frame)
         self.replies += 1
         self.last_reply_latency = time.monotonic() - pending.sent_at
         self.max_reply_latency = max(self.max_reply_latency, self.last_reply_latency)
@@ -211,6 +211,27 @@ class Link:
             pending.succeed(frame)
         else:
             pending.fail(CommandRefused(pending.what, frame.text))
+
+    def _answered_by(self, reply: esl.Reply) -> Pending:
+        """Whose reply this is. FreeSWITCH answers in order; a reply of the other kind than the oldest command's says
+        that it never answered that one, and without a look at it every later reply would go to the wrong command."""
+        for place, pending in enumerate(self._awaited):
+            if _may_answer(reply, pending.what):
+                for _ in range(place):
+                    lost = self._awaited.popleft()
+                    self.lost_replies += 1
+                    if not lost.is_done:
+                        lost.fail(LegError(f"{self.peer} passed over {lost.what!r}"))
+                break
+        return self._awaited.popleft()
+
+
+def _may_answer(reply: esl.Reply, command: str) -> bool:
+    """``api`` is answered by api/response, or refused by command/reply where the socket lacks ``full``."""
+    is_api = command.startswith("api ")
+    if reply.headers.get("Content-Type") == "api/response":
+        return is_api
+    return not is_api or not reply.ok
 
 
 def _nobody(_: object) -> None:

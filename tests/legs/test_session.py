@@ -100,6 +100,21 @@ def test_the_late_answer_to_a_command_given_up_goes_to_nobody_else() -> None:
         assert first.reply.text == "slow"
 
 
+def test_an_answer_that_never_comes_does_not_shift_the_answers_after_it() -> None:
+    with call() as (session, peer):
+        swallowed = session.request(commands.api("uuid_setvar"), timeout=PATIENCE)
+        executed = session.request(commands.execute("playback", "a.wav"), timeout=PATIENCE)
+        asked = session.request(commands.api("status"), timeout=PATIENCE)
+        for start in ("api uuid_setvar", "sendmsg", "api status"):
+            peer.expect(start)
+        peer.say(OK, api("up"))
+        assert executed.get().text == "+OK"
+        assert asked.get().text == "up"
+        with pytest.raises(LegError, match="passed over 'api uuid_setvar'"):
+            swallowed.get()
+        assert session.link.lost_replies == 1
+
+
 def test_a_refusal_is_an_error_that_names_the_command() -> None:
     with call() as (session, peer):
         pending = session.request(commands.api("uuid_audio_fork", UUID, "start", "ws://secret"))
