@@ -47,8 +47,9 @@ STALL_SECONDS = 3.0
 RETRY_SECONDS = 0.2
 #: After an application began, those sent before it have come by then; after it ended, those that are to come again.
 SETTLE_SECONDS = 0.1
-#: So long before the channel goes elsewhere nothing may be sent; and so long it stays quiet if it did not go.
-QUIET_SECONDS, STAYED_SECONDS = 0.06, 1.0
+#: So long before the channel goes elsewhere nothing may be sent; and so long it stays quiet if it did not go: longer
+#: than both waits of a blind transfer, this one and transfer.LEAVES_SECONDS.
+QUIET_SECONDS, STAYED_SECONDS = 0.06, 1.2
 #: FreeSWITCH sends its first datagram 20 to 40 ms after the command (measured).
 FIRST_SECONDS = 1.0
 #: The highest rate a channel has (opus).
@@ -263,6 +264,9 @@ class UnicastMedia:
 
     def _retry(self, reason: str) -> None:
         if self._state is not _State.LOST or self._call.hangup_cause:
+            return
+        if self._running or self._clock() < self._quiet_until:  # a new park would break off a bridge that rings
+            self._call.link.deadlines.after(RETRY_SECONDS, lambda: self._retry(reason))
             return
         self._tries += 1
         is_final = self._tries > self._settings.reconnects

@@ -170,6 +170,33 @@ def test_a_caller_whose_sound_stalls_is_taken_up_again(line):
     assert len(line.of(MediaStarted)) == 2
 
 
+@pytest.mark.parametrize("when", ["lost", "asked"])
+def test_lost_sound_is_not_got_back_out_of_an_application_that_has_the_caller(line, when):
+    """It may be a bridge that rings."""
+    if when == "asked":
+        line = UnicastLine()
+        line.refuses_port = True
+        line.media.start()
+        line.refuses_port = False
+    else:
+        line.media._lost("a test")
+    line.call.execute("playback", "silence_stream://4000")
+    line.pass_(3.0)
+    assert commands(line, "uuid_transfer") == []
+    line.pass_(3.0)
+    assert len(commands(line, "uuid_transfer")) == 1
+    assert line.losses() == [False]
+    assert line.of(MediaStarted)
+
+
+def test_lost_sound_is_not_got_back_while_the_channel_is_about_to_be_transferred(line):
+    line.media._lost("a test")
+    line.leg.transfer("desk", "6000 XML public", "blind", None)
+    line.pass_(10.0)
+    assert len(commands(line, "uuid_transfer")) == 1
+    assert line.losses() == []
+
+
 def test_a_channel_that_was_transferred_is_not_fetched_back(line):
     line.media.play(Clip(1, 0, TONE))
     line.call.do(lambda machine: machine.transfer("6000 XML public"))
