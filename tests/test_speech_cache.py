@@ -190,7 +190,8 @@ def lineup_of(*voices: ToneTts, greetings: tuple[str, ...] = ("Good day. ", "Hel
     engines = {
         did.key: Engines(CannedStt([""]), CannedLlm([""]), voices[n % len(voices)]) for n, did in enumerate(dids)
     }
-    return SimpleNamespace(config=SimpleNamespace(dids=dids), engines=engines)
+    alone = SimpleNamespace(languages={})
+    return SimpleNamespace(config=SimpleNamespace(dids=dids), engines=engines, duties_of=lambda did: alone)
 
 
 def test_after_a_restart_no_phrase_is_spoken_again(store):

@@ -170,7 +170,7 @@ class Floor:
         if turn.fillers or turn.has_sound or self.phase is not Phase.THINKING:
             return math.inf
         asked, answered = turn.steps["asked"], turn.steps.get("transcript", 0.0)
-        return (turn.steps["speech_ended"] if answered >= asked else asked) + after
+        return (turn.steps.get("speech_ended", asked) if answered >= asked else asked) + after
 
     def _tools_filler_due(self, turn: Turn) -> float:
         """Since when a caller who waits for tools, or for the answer to them, hears nothing."""
