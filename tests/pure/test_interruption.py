@@ -122,7 +122,8 @@ def test_the_model_is_asked_with_what_was_heard_of_the_turn_before():
     it.post(ev.Transcribed(number, "Wait a moment!"))
     assert len(it.all(act.AskModel)) == 1, "asked before the stopped clips were reported"
     paused(it, 2.0, 1.0)
-    assert [m.content for m in it.last(act.AskModel).messages[-2:]] == ["First thing to say. Second thing", "Wait a moment!"]
+    heard = [message.content for message in it.last(act.AskModel).messages]
+    assert heard[-2:] == ["First thing to say. Second thing", "Wait a moment!"]
 
 
 def test_clips_that_are_never_reported_hold_the_answer_up_for_a_bounded_time():
