@@ -37,6 +37,8 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9-]")
 
 #: After ``uuid_transfer`` said +OK, the channel leaves us within this (seen: 21 ms).
 LEAVES_SECONDS = 1.0
+#: A channel that left its park without us, and neither came back nor was hung up within this, is somebody else's.
+GONE_SECONDS = 3.0
 #: Whoever answers may take this long to decide after the briefing was heard twice, with a pause between.
 DECIDES_SECONDS = 8.0
 PAUSE_SECONDS = 2.0
@@ -76,6 +78,7 @@ class Handover:
         self._count = 0  # warm transfers so far
         self._ringing = ""  # whom a warm transfer calls, until somebody took it
         self._leaving = ""  # where a blind transfer goes, until the channel has left
+        self._parkings = 0  # changes with every park left or entered
         self.is_over = False
         """Somebody else has the caller."""
 
@@ -102,8 +105,14 @@ class Handover:
         """An event of this call's channel, in the reader."""
         if self._ringing and event.name == "CHANNEL_BRIDGE":
             self._handed_over(self._ringing)
-        elif self._leaving and event.name == "CHANNEL_UNPARK":
+        elif event.name == "CHANNEL_PARK":
+            self._parkings += 1  # it is back: sound by unicast is taken up again so
+        elif event.name == "CHANNEL_UNPARK" and self._leaving:
             self._left()
+        elif event.name == "CHANNEL_UNPARK":
+            self._parkings += 1
+            count = self._parkings
+            self._call.link.deadlines.after(GONE_SECONDS, lambda: self._gone(count))
 
     def _blind(self, name: str, number: str) -> None:
         words = number.split()
@@ -125,6 +134,15 @@ class Handover:
         """The dialplan has the call; we have nothing more to do with it."""
         if self._leaving:
             self._handed_over(self._leaving)
+            self._call.exit()
+
+    def _gone(self, count: int) -> None:
+        """Somebody else took the caller elsewhere: we let go, or we would hang up on two people who talk."""
+        if count == self._parkings and not (self.is_over or self._leaving or self._call.hangup_cause):
+            log.warning("call=%s was taken away by somebody else (uuid_transfer, uuid_bridge)", self._uuid)
+            self.is_over = True
+            self._call.request(commands.api("uuid_audio_fork", self._uuid, "stop"))
+            self._set("app_disable_expand_variables", "false")
             self._call.exit()
 
     def _warm(self, name: str, dial: str, briefing: Sound | None) -> None:

@@ -81,6 +81,27 @@ def test_a_transferred_call_lives_on_when_we_leave(tmp_path):
     assert stage.posted == [Transferred("desk"), HungUp("BLIND_TRANSFER")]
 
 
+def test_a_caller_whom_somebody_else_took_away_is_let_go_of_and_not_hung_up_on(tmp_path):
+    stage = Stage(tmp_path, Callee())
+    stage.call.do(lambda machine: machine.transfer("6000 XML public"))
+    stage.call.after(2.5)
+    assert (stage.call.exits, stage.posted) == (0, [])
+    stage.call.after(1.0)
+    assert stage.call.exits == 1
+    assert f"api uuid_audio_fork {UUID} stop\n\n" in stage.call.said
+    stage.call.request(commands.exit_())
+    stage.call.after(3.0)
+    assert stage.call.machine.is_up
+    assert stage.posted == [HungUp("BLIND_TRANSFER")]
+
+
+def test_a_caller_who_hung_up_was_not_taken_away(tmp_path, caplog):
+    stage = Stage(tmp_path, Callee())
+    stage.call.do(lambda machine: machine.caller_hangs_up(stage.call.now))
+    stage.call.after(5.0)
+    assert "taken away" not in caplog.text
+
+
 def test_a_blind_transfer_that_freeswitch_refuses_leaves_the_agent_with_the_caller(tmp_path):
     stage = Stage(tmp_path, Callee())
     stage.call.machine.refuse("api uuid_transfer", "-ERR no")

@@ -144,6 +144,8 @@ def test_ended_sound_is_taken_up_in_a_new_park_with_the_same_ports_and_a_time_li
     assert first == second
     (transfer,) = commands(line, "uuid_transfer")
     assert transfer.split()[3:] == ["set:park_timeout=700:NORMAL_TEMPORARY_FAILURE,park", "inline"]
+    line.pass_(5.0)
+    assert line.call.exits == 0
     assert line.call.machine.crash_reason == ""
 
 
