@@ -12,6 +12,7 @@ again, so whoever performs the transfer can ask once more.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -276,8 +277,9 @@ def _rings(seconds: float) -> str:
 
 
 def normalised(name: str) -> str:
-    """A destination's name as it is compared: lower case, words by one space, without punctuation."""
-    return " ".join(re.findall(r"[^\W_]+", name.lower()))
+    """A destination's name as it is compared: lower case, words by one space, without punctuation; an accent is part
+    of its letter, however it was typed."""
+    return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", name).casefold()))
 
 
 def _longest(number: str, prefixes: Mapping[str, float] | tuple[str, ...], *, anyhow: bool = False) -> str:

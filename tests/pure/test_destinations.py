@@ -36,6 +36,15 @@ def test_a_name_is_found_however_it_is_written(asked):
     assert resolve(asked) == Destination("Reception", "1000 XML default", "blind", "One moment.")
 
 
+def test_a_name_with_an_accent_is_found_however_the_accent_was_typed():
+    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
+    for written, asked in ((composed, decomposed), (decomposed, composed), ("STRASSE", "stra\u00dfe")):
+        assert isinstance(Policy({written: NAMED["Reception"]}, OPEN).resolve(asked), Destination)
+    with pytest.raises(ValueError, match="one name"):
+        check_names({composed: NAMED["Reception"], decomposed: NAMED["Reception"]})
+    assert isinstance(Policy({composed: NAMED["Reception"]}, OPEN).resolve("Muller"), Refusal)
+
+
 def test_a_blind_transfer_goes_to_the_context_the_operator_named():
     found = resolve("reception", TransferSettings(context="public"))
     assert isinstance(found, Destination)
