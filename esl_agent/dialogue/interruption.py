@@ -40,12 +40,12 @@ class Interruption(Floor):
     # The voice
 
     def _interrupt(self, now: float, out: list[Action]) -> None:
-        """An utterance begins. Nothing of a turn that is not heard yet is lost by asking again; a turn that is heard,
-        or whose tools did something, is suspended."""
+        """An utterance begins. Nothing of a turn that is not heard yet, or only a guess, is lost by asking again; a turn
+        that is heard, or whose tools did something, is suspended."""
         turn = self._turn
         if turn is None or self._is_uninterruptible(turn):
             return
-        if self.phase is Phase.THINKING and turn.errands.is_idle:
+        if self.phase is Phase.THINKING and (turn.errands.is_idle or self._guess is not None):
             turn.mark("interrupted_onset", self._ear.onset)
             turn.mark("interrupted", now)
             self._abandon(turn, now, out, stop=True)
