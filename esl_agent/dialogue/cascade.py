@@ -18,7 +18,6 @@ Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``nex
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 from esl_agent.audio.vad import VadSettings, VoiceDetector
@@ -27,26 +26,23 @@ from esl_agent.dialogue.actions import (
     AbandonUtterance,
     Action,
     OpenUtterance,
-    RetryUtterance,
     SendAudio,
 )
+from esl_agent.dialogue.deadlines import Deadlines
 from esl_agent.dialogue.destinations import Policy
-from esl_agent.dialogue.duties import DEAF, Duties
+from esl_agent.dialogue.duties import DEAF
 from esl_agent.dialogue.ear import Detector, Ear, SecondOpinion
 from esl_agent.dialogue.endpointing import Change
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.tools import Toolbox
-from esl_agent.dialogue.turn import Kind, Turn
-
-#: Nobody has spoken for so long: a pause in which the caller may be told that the time is almost up.
-WARNING_PAUSE = 1.0
+from esl_agent.dialogue.turn import Kind
 
 #: Several deadlines may pass at the same time; what is left of them after so many steps is left to the next Tick.
 DUE_AT_ONCE = 8
 
 
-class Cascade(Duties):
+class Cascade(Deadlines):
     """One call's dialogue. Not thread-safe: one greenlet calls ``receive``.
 
     ``streams``: the leg's media does (``MediaStream.streams``). ``language``: the caller's, a BCP 47 tag.
@@ -73,7 +69,6 @@ class Cascade(Duties):
         super().__init__(settings, now, ear, toolbox, streams=streams, language=language)
         self._prepare(languages or {})
         self._call_ends = now + self._limits.answer
-        self._warns_at = math.inf
         self.next_deadline: float | None = self._call_ends
         """When Tick is wanted; None only in OVER. May be too early, never too late: a frame that changes nothing
         moves deadlines away, and computing them for each of 50 frames a second costs as much as its VAD."""
@@ -257,119 +252,3 @@ class Cascade(Duties):
         self._silences = 0
         out.append(OpenUtterance(number))
         out.append(SendAudio(number, self._ear.pre_roll()))
-
-    # Things go wrong
-
-    def _stt_failed(self, number: int, retryable: bool, now: float, out: list[Action]) -> None:
-        if not self._utterances.is_known(number):
-            return
-        if retryable and self._utterances.retry(number, self._limits.retries, now):
-            out.append(RetryUtterance(number))
-            return
-        if number == self._utterances.open_number:
-            self._close_utterance(now, out)
-        out.append(AbandonUtterance(number))
-        over = self._utterances.spoken_over(number)
-        self._utterances.settle(number, now)
-        self._failures += 1
-        if self._failures >= self._limits.failures:
-            self._give_up(now, out)
-        elif over:
-            self._dismiss(over, now, out)
-        elif not self._guess_settled(number, None, now, out):
-            self._think(now, out)
-
-    # Deadlines
-
-    def _deadline(self) -> float | None:
-        """The first of all deadlines, as of now."""
-        if self.phase is Phase.OVER:
-            return None
-        due = self._phase_deadline()
-        if self.phase is not Phase.CLOSING and self.phase not in AWAY:
-            due = min(due, self._call_ends, self._keys_due())
-            if self._media_due is not None and self.phase is not Phase.WAITING:
-                due = min(due, self._media_due)
-        return min(due, self._settling.due)
-
-    def _phase_deadline(self) -> float:
-        """The first of the current phase's deadlines."""
-        limits = self._limits
-        match self.phase:
-            case Phase.LISTENING:
-                return min(self._idle_due(), self._warning_due())
-            case Phase.HOLDING:
-                return self._hold_ends
-            case Phase.TRANSFERRING | Phase.HANDED_OVER:
-                return self._away_due()
-            case Phase.CLOSING:
-                return self._closing_ends
-            case Phase.WAITING:
-                return self._call_ends
-        due = [self._since + limits.call]
-        if self._utterances.opened_at is not None:
-            due.append(self._ear.utterance_ends_by(self._utterances.opened_at))
-        if (closed_at := self._utterances.oldest_closed_at()) is not None:
-            due.append(closed_at + limits.stt)
-        if (turn := self._turn) is not None:
-            due.append(turn.deadline(limits, self._since))
-            due.append(self._filler_due(turn))
-        if self.phase is Phase.YIELDING:
-            due.append(self._resumes_at())
-        return min(due)
-
-    def _overdue(self, now: float, out: list[Action]) -> None:
-        """Something took too long. Each case moves its own deadline, so this never spins."""
-        limits = self._limits
-        for turn in self._settling.take(now):
-            self._measure(turn, out, interrupted=True)
-            self._think(now, out)
-        if self.phase is Phase.WAITING:
-            if now >= self._call_ends:
-                self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
-        elif self.phase is Phase.CLOSING:
-            if now >= self._closing_ends:
-                self._hang_up("NORMAL_CLEARING", now, out)
-        elif self.phase in AWAY:
-            self._away_overdue(now, out)
-        elif now >= self._call_ends:
-            self._close(self._phrases.too_long, now, out)
-        elif self._media_due is not None and now >= self._media_due:
-            self._close(self._phrases.failure, now, out)
-        elif now >= self._keys_due():
-            self._keys_overdue(now, out)
-        elif self.phase is Phase.HOLDING:
-            self._hold_over(now, out)
-        elif self.phase is Phase.LISTENING:
-            if now >= self._warning_due():
-                self._warns_at = math.inf
-                self._say(Kind.PROMPT, self._phrases.time_warning, now, out, name="time_warning")
-            elif now >= self._idle_due():
-                self._break_silence(now, out)
-        elif (opened_at := self._utterances.opened_at) is not None and now >= self._ear.utterance_ends_by(opened_at):
-            self._close_utterance(now, out)
-        elif self.phase is Phase.YIELDING and now >= self._resumes_at():
-            self._resume_without_words(now, out)
-        elif (late := self._utterances.overdue(now, limits.stt)) is not None:
-            self._stt_failed(late, True, now, out)
-        elif (waiting := self._turn) is not None and now >= self._filler_due(waiting):
-            self._fill(waiting, now, out)
-        elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
-            self._turn_overdue(current, now, out)
-
-    def _warning_due(self) -> float:
-        """When the caller is told that the time is almost up: once, in a pause."""
-        return max(self._warns_at, self._since + WARNING_PAUSE)
-
-    def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
-        limits = self._limits
-        if (lost := turn.overdue_playback(now, limits.playback)) is not None:
-            turn.lose(lost, now)
-            self._advance(turn, now, out)
-        elif (clip := turn.overdue_clip(now, limits.tts)) is not None:
-            self._tts_failed(turn, clip, True, now, out)
-        elif not turn.text_ended and now >= turn.errands.due(turn.progressed_at, limits):
-            if turn.errands.is_writing:
-                self._llm_failed(turn, True, now, out)
-            else:
-                self._tools_overdue(turn, now, out)
