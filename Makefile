@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 help:
 	@echo "make demo    one whole call, live in the terminal; leaves a recording and a picture in demo/"
 	@echo "make test    lint, types and tests"
-	@echo "make bench   many calls at once: bench/RESULTS.md says what the columns mean"
+	@echo "make bench   many calls at once, and turn taking on bad lines: bench/RESULTS.md says what the columns mean"
 	@echo "make clean   remove what these have made, .venv included"
 
 setup:
@@ -25,6 +25,7 @@ test: setup
 bench: setup
 	$(PYTHON) -m bench.load
 	$(PYTHON) -m bench.frame_budget
+	$(PYTHON) -m bench.turns
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
