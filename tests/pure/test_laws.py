@@ -537,7 +537,7 @@ def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(
     world.hung_up = hung_up  # type: ignore[method-assign]
     begin(world, line[1])
     world.run(schedule)
-    for _ in range(100):
+    for _ in range(200):
         if world.phase is Phase.OVER:
             break
         world.tick()
