@@ -325,6 +325,7 @@ class UnicastMedia:
         if uuid not in self._running:
             return
         self._running.discard(uuid)
+        self._quiet_until = 0.0  # that was it: the caller is back
         ended = self._clock()
 
         def look() -> None:

@@ -191,6 +191,13 @@ def test_lost_sound_is_not_got_back_out_of_an_application_that_has_the_caller(li
     assert line.of(MediaStarted)
 
 
+def test_after_a_bridge_that_came_to_nothing_the_sound_is_got_back_at_once(line):
+    line.media._quiet()
+    line.call.execute("playback", "silence_stream://200")
+    line.pass_(0.7)
+    assert len(line.of(MediaStarted)) == 2
+
+
 def test_lost_sound_is_not_got_back_while_the_channel_is_about_to_be_transferred(line):
     line.media._lost("a test")
     line.leg.transfer("desk", "6000 XML public", "blind", None)
