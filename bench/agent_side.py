@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as esl_agent.__main__ does, before numpy is imported
+
 import gevent
 
 from bench.stamps import Trace, note, stamped
