@@ -40,8 +40,8 @@ class Interruption(Floor):
     # The voice
 
     def _interrupt(self, now: float, out: list[Action]) -> None:
-        """An utterance begins. A turn that is not heard yet, or only a guess, is asked for again and nothing is lost; one
-        that is heard, or whose tools did something, is suspended."""
+        """An utterance begins. A turn that is not heard yet, or only a guess, is asked for again and nothing is
+        lost; one that is heard, or whose tools did something, is suspended."""
         turn = self._turn
         if turn is None or self._is_uninterruptible(turn):
             return
