@@ -220,7 +220,7 @@ class Cascade(Deadlines):
             if not is_answered:
                 self._think(now, out)
         else:
-            self._dismiss(over, now, out)
+            self._dismiss(now, out)
 
     def _on_provider_failed(self, event: ev.ProviderFailed, now: float, out: list[Action]) -> None:
         if event.stage == "stt":

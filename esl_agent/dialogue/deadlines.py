@@ -129,6 +129,6 @@ class Deadlines(Duties):
         if self._failures >= self._limits.failures:
             self._give_up(now, out)
         elif over:
-            self._dismiss(over, now, out)
+            self._dismiss(now, out)
         elif not self._guess_settled(number, None, now, out):
             self._think(now, out)

@@ -104,16 +104,16 @@ class Interruption(Floor):
         self._utterances.win()
         self._enter(Phase.THINKING if self._utterances.open_number is None else Phase.HEARING, now)
 
-    def _dismiss(self, over: int, now: float, out: list[Action]) -> None:
-        """What was spoken over turn ``over`` turned out to be nothing, and is awaited no more."""
-        turn = self._current(over)
+    def _dismiss(self, now: float, out: list[Action]) -> None:
+        """What was spoken over a turn turned out to be nothing. If no other words are awaited, things go on."""
+        turn = self._turn
         if self._utterances.is_busy:
             return
         if turn is None:
-            if self.phase is Phase.THINKING and self._turn is None:
+            if self.phase is Phase.THINKING:
                 self._yield_floor(now, out)
         elif self.phase is not Phase.YIELDING:
-            return
+            self._advance(turn, now, out)  # its end may have waited for these words
         elif self._barge_in.resume:
             self._resume(turn, now, out)
         else:
@@ -121,11 +121,16 @@ class Interruption(Floor):
             self._think(now, out)
 
     def _resumes_at(self) -> float:
-        """Until when words or more voice must have come."""
+        """Until when words or more voice must have come: no longer than until the last of them are here."""
+        if not self._utterances.is_busy:
+            return -math.inf
         return self._ear.last_voiced + self._barge_in.resume_after if self._barge_in.resume else math.inf
 
     def _resume_without_words(self, now: float, out: list[Action]) -> None:
         """The words may still come. If they matter they stop the turn then."""
+        if not self._utterances.is_busy:
+            self._dismiss(now, out)
+            return
         if self._utterances.open_number is not None:
             self._close_utterance(now, out)
         if self._turn is not None:

@@ -328,3 +328,18 @@ def test_two_coughs_in_a_row_are_waited_for_both():
     it.frames(QUIET, 0.8)
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, ""))
     assert plays(it)[2:] == [(0, 0.7), (1, 0.0)]
+
+
+def test_words_from_before_the_agent_spoke_do_not_leave_it_waiting_for_more():
+    it = world(barge_in=BargeInSettings(greeting=False, resume=False))
+    it.answer()
+    it.voice_all(5.0)
+    first = spoken_over(it)
+    it.post(ev.Played(1, 0, 0.0))
+    it.voice_all(5.0)
+    second = spoken_over(it)
+    it.post(ev.Transcribed(second, ""))
+    assert it.phase is Phase.YIELDING
+    it.post(ev.Transcribed(first, "Hello?"))
+    it.post(ev.Played(it.last(act.Play).turn, 0, 1.0))
+    assert it.last(act.AskModel).messages[-1] == Message("user", "Hello?")
