@@ -154,9 +154,12 @@ class Floor:
                 if self.phase is Phase.THINKING:
                     self._enter(Phase.SPEAKING, now)
             out.append(action)
-        # A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more.
-        if turn.is_finished and self._guess is None and not (self.phase is Phase.YIELDING and turn.leaves):
+        if turn.is_finished and self._guess is None and not (turn.leaves and self._is_spoken_over(turn)):
             self._finish(turn, now, out)
+
+    def _is_spoken_over(self, turn: Turn) -> bool:
+        """A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more."""
+        return self.phase is Phase.YIELDING or self._utterances.awaits_over(turn.number)
 
     # Until the answer is ready
 

@@ -45,6 +45,10 @@ class Utterances:
         pending = self._pending.get(number)
         return pending.over if pending else 0
 
+    def awaits_over(self, turn: int) -> bool:
+        """Whether words are awaited that were spoken over turn ``turn``."""
+        return any(pending.over == turn for pending in self._pending.values())
+
     def win(self) -> None:
         """The caller has the floor: the words of every awaited utterance count, whatever they are."""
         for pending in self._pending.values():

@@ -343,3 +343,21 @@ def test_words_from_before_the_agent_spoke_do_not_leave_it_waiting_for_more():
     it.post(ev.Transcribed(first, "Hello?"))
     it.post(ev.Played(it.last(act.Play).turn, 0, 1.0))
     assert it.last(act.AskModel).messages[-1] == Message("user", "Hello?")
+
+
+@pytest.mark.parametrize(("words", "ends"), [("No, wait!", False), ("mhm", True)])
+def test_a_goodbye_is_not_the_end_while_words_that_were_said_over_it_are_awaited(words, ends):
+    it = greeted()
+    it.caller_says("Goodbye.")
+    turn = it.last(act.AskModel).turn
+    it.post(ev.ReplyText(turn, "Goodbye to you. "))
+    it.post(ev.ReplyEnded(turn, hang_up=True))
+    it.voice_all(2.0)
+    number = spoken_over(it, quiet=1.3)
+    paused(it, 0.7)
+    assert it.phase is Phase.SPEAKING
+    it.post(ev.Played(turn, 0, 2.0))
+    assert it.all(act.HangUp) == []
+    it.post(ev.Transcribed(number, words))
+    assert bool(it.all(act.HangUp)) is ends
+    assert ends or it.last(act.AskModel).messages[-1] == Message("user", words)
