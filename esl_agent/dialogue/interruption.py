@@ -120,6 +120,13 @@ class Interruption(Floor):
             self._confirm(turn, now, out)
             self._think(now, out)
 
+    def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
+        """Words that are late, and were said over the last of its own, answer it although the agent went on."""
+        since = turn.steps.get("resumed" if self._hesitate == "pause" else "interrupted", -math.inf)
+        if now - since < ALMOST_OVER:
+            self._utterances.win()
+        super()._finish(turn, now, out)
+
     def _resumes_at(self) -> float:
         """Until when words or more voice must have come: no longer than until the last of them are here."""
         if not self._utterances.is_busy:

@@ -361,3 +361,24 @@ def test_a_goodbye_is_not_the_end_while_words_that_were_said_over_it_are_awaited
     it.post(ev.Transcribed(number, words))
     assert bool(it.all(act.HangUp)) is ends
     assert ends or it.last(act.AskModel).messages[-1] == Message("user", words)
+
+
+def test_a_yes_to_the_last_words_is_an_answer_also_when_its_words_are_late():
+    it = speaking("Shall I book it?")
+    number = spoken_over(it, quiet=1.3)
+    paused(it, 1.2)
+    it.now += 0.8
+    paused(it, 2.0)
+    assert it.phase is Phase.THINKING
+    it.post(ev.Transcribed(number, "Yes."))
+    assert it.last(act.AskModel).messages[-1] == Message("user", "Yes.")
+
+
+def test_a_back_channel_from_long_before_the_last_words_does_not_answer_them():
+    it = speaking("Shall I book it?", 5.0)
+    number = spoken_over(it, quiet=1.3)
+    paused(it, 1.2)
+    it.now += 3.8
+    paused(it, 5.0)
+    it.post(ev.Transcribed(number, "Yes."))
+    assert it.phase is Phase.LISTENING
