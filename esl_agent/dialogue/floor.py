@@ -269,7 +269,7 @@ class Floor:
         """The agent has said what it had to say: whose turn is it?"""
         if self._utterances.open_number is not None:
             self._enter(Phase.HEARING, now)
-        elif self._utterances.is_busy:
+        elif self._utterances.is_busy or (self.transcript.owes_reply and self._settling.is_busy):
             self._enter(Phase.THINKING, now)
         elif self.transcript.owes_reply:
             self._ask(now, out)

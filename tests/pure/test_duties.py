@@ -73,7 +73,8 @@ def test_a_key_stops_the_agent_which_answers_the_whole_entry():
     it = speaking()
     press(it, "1")
     assert it.all(act.StopPlayback)
-    it.post(ev.Played(it.last(act.AskModel).turn, 0, 1.0))
+    for clip, heard in enumerate((1.0, 0.0)):
+        it.post(ev.Played(it.last(act.AskModel).turn, clip, heard))
     press(it, "2#")
     assert last_words(it) == Message("user", "(pressed 1 2)")
 
@@ -117,6 +118,19 @@ def test_keys_that_were_asked_for_are_the_tools_answer():
     assert last_words(it) == Message("tool", "the caller pressed 1 2 3", tool_call_id="1")
 
 
+def test_a_key_over_the_question_is_answered_with_what_was_heard_of_the_question():
+    it = asked()
+    calls(it, "collect_digits", prompt="Press one now.", max_digits=1)
+    it.voice_all(3.0)
+    press(it, "1")
+    assert len(it.all(act.AskModel)) == 1
+    it.post(ev.Played(it.last(act.AskModel).turn, 0, 2.0))
+    assert [message.content for message in it.last(act.AskModel).messages[-2:]] == [
+        "Press one",
+        "the caller pressed 1",
+    ]
+
+
 def test_a_caller_who_presses_nothing_is_waited_for_as_long_as_it_says():
     it = questioned()
     heard = it.now
@@ -146,6 +160,7 @@ def test_a_caller_who_knows_the_question_presses_over_it():
     it.voice_all(2.0)
     press(it, "4")
     assert it.all(act.StopPlayback)
+    it.post(ev.Played(it.last(act.AskModel).turn, 0, 1.0))
     press(it, "2#")
     assert last_words(it).content == "the caller pressed 4 2"
 
