@@ -113,14 +113,15 @@ class Transferring(ToolTurns):
     # What became of it
 
     def _transferred(self, name: str, now: float, out: list[Action]) -> None:
-        """Somebody has the call, maybe later than we waited for."""
+        """Somebody has the call, maybe later than we waited for, and while another transfer is tried."""
         handing = self._handing
-        if handing is None or not handing.is_sent or handing.destination.name != name:
+        if handing is None:
             return
         if self._turn is not None:
             self._abandon(self._turn, now, out, stop=True)
         out.extend(AbandonUtterance(number) for number in self._utterances.abandon_all())
-        self._tell_model(handing, transfer_result(name), failed=False)
+        if handing.destination.name == name:
+            self._tell_model(handing, transfer_result(name), failed=False)
         self._handing = None
         self._enter(Phase.HANDED_OVER, now)
 

@@ -158,6 +158,18 @@ def test_somebody_who_takes_the_call_late_has_it():
     assert it.last(act.AskModel).turn in [given_up.turn for given_up in it.all(act.AbandonTurn)]
 
 
+def test_somebody_who_takes_the_call_while_another_is_tried_has_it():
+    it = briefed(transferring_before_briefing())
+    it.tick()
+    calls(it, "transfer", id="2", to="desk")
+    it.hear_all()
+    assert it.last(act.Transfer).name == "desk"
+    it.post(ev.Transferred("sales"))
+    assert it.phase is Phase.HANDED_OVER
+    it.post(ev.TransferFailed("desk", "refused"))
+    assert it.phase is Phase.HANDED_OVER
+
+
 def test_a_caller_who_says_wait_is_not_put_through():
     it = asked(destinations=PEOPLE)
     calls(it, "transfer", say="Of course.", to="desk")
