@@ -148,7 +148,7 @@ class Cascade(Deadlines):
                 self._key_pressed(event.digit, now, out)
             case ev.EndRequested():
                 if self.phase in AWAY:
-                    self._call_ends = now  # whoever comes back is told so
+                    self._call_ends, self._is_stopping = now, True  # whoever comes back is told so
                 else:
                     self._close(self._phrases.ended, now, out)
             case ev.CommandFailed(what="answer"):

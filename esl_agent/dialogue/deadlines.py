@@ -18,6 +18,8 @@ class Deadlines(Duties):
 
     _call_ends = math.inf
     _warns_at = math.inf
+    _is_stopping = False
+    """An operator ends the call, not the clock."""
 
     def _deadline(self) -> float | None:
         """The first of all deadlines, as of now."""
@@ -71,7 +73,7 @@ class Deadlines(Duties):
         elif self.phase in AWAY:
             self._away_overdue(now, out)
         elif now >= self._call_ends:
-            self._close(self._phrases.too_long, now, out)
+            self._close(self._phrases.ended if self._is_stopping else self._phrases.too_long, now, out)
         elif self._media_due is not None and now >= self._media_due:
             self._close(self._phrases.failure, now, out)
         elif now >= self._keys_due():

@@ -170,6 +170,15 @@ def test_somebody_who_takes_the_call_while_another_is_tried_has_it():
     assert it.phase is Phase.HANDED_OVER
 
 
+def test_a_caller_who_comes_back_to_a_service_that_stops_is_told_so():
+    it = briefed(transferring_before_briefing())
+    it.post(ev.EndRequested("drain"))
+    assert it.phase is Phase.TRANSFERRING
+    it.post(ev.TransferFailed("sales", "busy"))
+    assert it.phase is Phase.CLOSING
+    assert "have to end our call" in it.last(act.Synthesise).text
+
+
 def test_a_caller_who_says_wait_is_not_put_through():
     it = asked(destinations=PEOPLE)
     calls(it, "transfer", say="Of course.", to="desk")
