@@ -247,6 +247,11 @@ class Policy:
         return self._transfer.costs[prefix] if prefix else 0.0
 
 
+def fixed_briefing(briefing: str) -> str:
+    """A briefing without what the model would say: it is known before the call, and can be spoken before it."""
+    return " ".join(briefing.replace("{summary}", "").split())
+
+
 def is_emergency(number: str) -> bool:
     """Whether dialling ``number`` may reach an emergency or short service number."""
     return _EMERGENCY.fullmatch(number.lstrip("+")) is not None

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from esl_agent.audio.vad import VadSettings
 from esl_agent.dialogue.clauses import cut
-from esl_agent.dialogue.destinations import DestinationSettings, TransferSettings
+from esl_agent.dialogue.destinations import DestinationSettings, TransferSettings, fixed_briefing
 from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.tool_settings import ToolsSettings
 from esl_agent.setting import STRICT, setting
@@ -238,4 +238,11 @@ class CascadeSettings:
         said = [self.last_resort.say] if self.last_resort.transfer else []
         said += [each.say for each in self.destinations.values()]
         said += [tool.say_meanwhile for tool in self.tools.http.values()]
-        return [*self.phrases.clauses(), *(clause for text in said for clause in cut(text))]
+        return [*self.phrases.clauses(), *(clause for text in said for clause in cut(text)), *self._briefings()]
+
+    def _briefings(self) -> list[str]:
+        """What can be said to whoever answers a transfer without the model's words, each in one piece."""
+        warm = [each for each in self.destinations.values() if each.mode == "warm"]
+        if self.transfer.allow and self.transfer.mode == "warm":
+            warm.append(DestinationSettings(dial="-", mode="warm"))  # as destinations.Policy has it for numbers
+        return [text for each in warm if (text := fixed_briefing(each.briefing))]

@@ -7,12 +7,12 @@ it is tried once when the call cannot go on otherwise, also without a voice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import AbandonTurn, AbandonUtterance, Action, Synthesise, Transfer
-from esl_agent.dialogue.destinations import Destination
+from esl_agent.dialogue.destinations import Destination, fixed_briefing
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.tool_turns import ToolTurns
 from esl_agent.dialogue.tools import TransferRequest, tool_message, transfer_result
@@ -35,6 +35,8 @@ class Handing:
     call: str
     ends: float
     """When the briefing's sound, and then the switch's news, is overdue."""
+    briefings: list[str] = field(default_factory=list)
+    """What to say to whoever answers: the first of these that gets a voice, and was not tried yet."""
     number: int = 0
     """The turn number that its briefing is synthesised under."""
     stream: SoundStream | None = None
@@ -54,13 +56,23 @@ class Transferring(ToolTurns):
         self._enter(Phase.TRANSFERRING, now)
         if self._media_due is not None:
             self._transfer_failed("refused", now, out)
-        elif request.briefing:
-            self._turns += 1
-            handing.number = self._turns
-            handing.ends = now + self._limits.tts
-            out.append(Synthesise(handing.number, 0, request.briefing))
         else:
-            self._send(handing, None, now, out)
+            if request.briefing:
+                handing.briefings = [request.briefing, fixed_briefing(request.destination.briefing)]
+            self._brief(handing, now, out)
+
+    def _brief(self, handing: Handing, now: float, out: list[Action]) -> None:
+        """The briefing's sound, or else that of the operator's words alone, which were spoken before the call. If
+        neither comes: better unannounced than not at all."""
+        while handing.briefings:
+            text = handing.briefings.pop(0)
+            if text and text not in handing.briefings:
+                self._turns += 1
+                handing.number, handing.stream = self._turns, None
+                handing.ends = now + self._limits.tts
+                out.append(Synthesise(handing.number, 0, text))
+                return
+        self._send(handing, None, now, out)
 
     def _send(self, handing: Handing, briefing: Sound | None, now: float, out: list[Action]) -> None:
         to = handing.destination
@@ -83,10 +95,9 @@ class Transferring(ToolTurns):
             handing.stream = event.audio
 
     def _briefing_failed(self, number: int, now: float, out: list[Action]) -> None:
-        """The voice fails: better unannounced than not at all."""
         if (handing := self._briefed(number)) is not None:
             out.append(AbandonTurn(number))
-            self._send(handing, None, now, out)
+            self._brief(handing, now, out)
 
     def _briefed(self, number: int) -> Handing | None:
         """The transfer that waits for the sound of turn ``number``."""
@@ -157,8 +168,7 @@ class Transferring(ToolTurns):
         if self._turn is not None:
             self._abandon(self._turn, now, out, stop=True)
         out.extend(AbandonUtterance(number) for number in self._utterances.abandon_all())
-        briefing = " ".join(found.briefing.replace("{summary}", "").split())
-        request = TransferRequest(found, briefing=briefing)
+        request = TransferRequest(found, briefing=fixed_briefing(found.briefing))
         if refuge.say:
             self._say(Kind.PROMPT, refuge.say, now, out, name=LAST_RESORT, then=request)
         else:

@@ -81,13 +81,30 @@ def test_a_briefing_that_streams_is_waited_for():
     assert it.last(act.Transfer).briefing == Sound(bytes(2 * RATE), RATE)
 
 
-@pytest.mark.parametrize("silent", [True, False])
-def test_a_briefing_that_has_no_voice_does_not_stop_the_transfer(silent):
-    it = transferring_before_briefing()
+def no_voice(it: World, *, silent: bool) -> None:
     if silent:
         it.tick()
     else:
         it.post(ev.ProviderFailed("tts", it.last(act.Synthesise).turn, "broken", clip=0))
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_briefing_that_gets_no_voice_is_replaced_by_the_words_that_are_known_before_the_call(silent):
+    it = transferring_before_briefing()
+    no_voice(it, silent=silent)
+    assert not it.all(act.Transfer)
+    clause = it.last(act.Synthesise)
+    assert clause.text == "A call."
+    assert clause.text in it.dialogue._settings.clauses()
+    it.post(ev.Synthesised(clause.turn, clause.clip, sound(1.0)))
+    assert it.last(act.Transfer).briefing == sound(1.0)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_no_voice_at_all_does_not_stop_the_transfer(silent):
+    it = transferring_before_briefing()
+    no_voice(it, silent=silent)
+    no_voice(it, silent=silent)
     assert it.last(act.Transfer).briefing is None
 
 
