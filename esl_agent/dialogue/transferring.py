@@ -51,6 +51,7 @@ class Transferring(ToolTurns):
 
     def _hand_over(self, request: TransferRequest, turn: int, call: str, now: float, out: list[Action]) -> None:
         """Everything was heard. First the briefing's sound, if there is to be one."""
+        self._ear.rest()
         out.extend(AbandonUtterance(number) for number in self._utterances.abandon_all())
         handing = self._handing = Handing(request.destination, turn, call, now)
         self._enter(Phase.TRANSFERRING, now)

@@ -10,7 +10,7 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message
 from esl_agent.dialogue.destinations import DestinationSettings
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import LastResortSettings, LimitSettings
+from esl_agent.dialogue.settings import BargeInSettings, LastResortSettings, LimitSettings
 from tests.pure.test_tool_turns import asked, calls, says, spoken
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
@@ -234,6 +234,19 @@ def test_a_model_that_transfers_again_and_again_must_speak_in_the_end():
         it.hear_all()
         it.post(ev.TransferFailed("desk", "limit"))
     assert len(it.all(act.Transfer)) == 3
+
+
+def test_a_caller_who_was_speaking_when_it_began_to_ring_is_heard_when_they_come_back():
+    it = asked(destinations=PEOPLE, barge_in=BargeInSettings(enabled=False))
+    calls(it, "transfer", say="Of course.", to="desk")
+    it.voice_all()
+    it.frames(VOICED, 0.5)
+    it.hear_all()
+    assert it.phase is Phase.TRANSFERRING
+    it.post(ev.TransferFailed("desk", "busy"))
+    opened = len(it.all(act.OpenUtterance))
+    it.frames(VOICED, 0.5)
+    assert len(it.all(act.OpenUtterance)) == opened + 1
 
 
 # The last resort
