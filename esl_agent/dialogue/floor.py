@@ -304,7 +304,7 @@ class Floor:
             self._drop_guess(now, out)
             return
         self._abandon(turn, now, out, stop=self.phase is Phase.YIELDING)  # a filler is heard to its end
-        if self.phase is not Phase.YIELDING and retryable and turn.retries < self._limits.retries:
+        if not self._is_taken and retryable and turn.retries < self._limits.retries:
             self._ask(now, out, turn.retries + 1, turn.fillers)
         else:
             self._fail(now, out)
@@ -326,11 +326,16 @@ class Floor:
             self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
         elif self._failures >= self._limits.failures:
             self._give_up(now, out)
-        elif self.phase is Phase.YIELDING:
+        elif self._is_taken:
             self._utterances.win()
             self._yield_floor(now, out)
         else:
             self._say(Kind.APOLOGY, self._phrases.apology, now, out, name="apology")
+
+    @property
+    def _is_taken(self) -> bool:
+        """The caller speaks, over whatever the agent says: a bad moment to say more."""
+        return self.phase is Phase.YIELDING or self._utterances.open_number is not None
 
     # The call ends
 

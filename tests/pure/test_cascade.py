@@ -401,3 +401,16 @@ def test_a_turn_tells_how_long_each_of_its_steps_took():
     assert [steps[name] for name in order] == sorted(steps[name] for name in order)
     assert steps["endpoint"] - steps["speech_ended"] == pytest.approx(0.7, abs=0.001)
     assert steps["began"] - steps["play"] == pytest.approx(0.03)
+
+
+def test_a_caller_who_speaks_over_words_that_fail_is_not_apologised_to_but_answered():
+    it = world(barge_in=BargeInSettings(greeting=False))
+    it.answer()
+    it.voice_all(5.0)
+    it.frames(VOICED, 0.5)
+    it.post(ev.Played(1, 0, 0.0))
+    assert it.phase is Phase.HEARING
+    assert len(it.all(act.Synthesise)) == 1
+    it.frames(QUIET, 1.0)
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Hello?"))
+    assert it.last(act.AskModel).messages[-1] == Message("user", "Hello?")
