@@ -49,6 +49,11 @@ class Errands:
         return not (self.rounds or self._round or self.held)
 
     @property
+    def is_called(self) -> bool:
+        """The model called a tool since it was last asked."""
+        return bool(self._round or self.held)
+
+    @property
     def wants_answer(self) -> bool:
         """The model is to be asked again with what this round's tools answered."""
         return bool(self._round) and self.is_offered

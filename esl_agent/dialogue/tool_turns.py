@@ -92,6 +92,13 @@ class ToolTurns(EarlyReply):
         turn.flush()
         self._after_round(turn, now, out)
 
+    def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
+        """A model that fails behind its calls has said what it wants: that is done, once."""
+        if turn.errands.is_called and turn.errands.is_writing:
+            self._reply_ended(turn, False, now, out)
+        else:
+            super()._llm_failed(turn, retryable, now, out)
+
     def _after_round(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Ask again when every tool is back, or let the turn come to its end."""
         errands = turn.errands

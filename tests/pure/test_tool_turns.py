@@ -5,6 +5,7 @@ from __future__ import annotations
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message, ToolCall
+from esl_agent.dialogue.destinations import DestinationSettings
 from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings, EarlyReplySettings, FillerSettings, LimitSettings, Phrases
@@ -275,3 +276,25 @@ def test_what_a_model_wanted_done_for_words_that_were_not_all_is_never_done():
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Where is my order from Monday?"))
     assert not it.all(act.RunTool)
     assert [message.role for message in it.last(act.AskModel).messages] == ["user"]
+
+
+def test_a_tool_that_was_called_is_run_once_though_the_model_fails_behind_the_call():
+    it = asked()
+    turn = it.last(act.AskModel).turn
+    it.post(ev.ToolCalled(turn, ToolCall("1", "order", {"number": "12"})))
+    it.post(ev.ProviderFailed("llm", turn, "cut off", retryable=True))
+    returns(it, "it was sent")
+    ask = it.last(act.AskModel)
+    assert (ask.turn, ask.messages[-1].content) == (turn, "it was sent")
+    says(it, "It was sent.")
+    it.hear_all()
+    assert len(it.all(act.RunTool)) == 1
+    assert spoken(it) == ["I will look.", "It was sent."]
+
+
+def test_a_caller_is_put_through_though_the_model_fails_behind_the_call():
+    it = asked(destinations={"desk": DestinationSettings(number="1000")})
+    turn = it.last(act.AskModel).turn
+    it.post(ev.ToolCalled(turn, ToolCall("1", "transfer", {"to": "desk"})))
+    it.post(ev.ProviderFailed("llm", turn, "cut off", retryable=False))
+    assert it.all(act.Transfer)
