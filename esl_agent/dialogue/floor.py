@@ -317,6 +317,8 @@ class Floor:
             self._drop_guess(now, out)
             return
         self._abandon(turn, now, out, stop=True)
+        if turn.kind is Kind.REPLY and "play" in turn.steps and not self._is_taken:
+            self.transcript.cut_off()
         self._fail(now, out)
 
     def _fail(self, now: float, out: list[Action]) -> None:

@@ -11,6 +11,8 @@ from esl_agent.dialogue.actions import Message, ToolCall
 
 #: A clip heard this far counts as heard: what is missing is the release of its last sound.
 WHOLE = 0.97
+#: What a model reads after words of its own that were cut off by a fault of ours.
+UNHEARD = "(I could not hear the rest of your answer)"
 #: What a model reads of a tool whose turn was given up before it had answered.
 INTERRUPTED = "failed: interrupted before it was done"
 
@@ -93,6 +95,10 @@ class Transcript:
     def pressed(self, words: str) -> None:
         """The caller's turn was an entry on the keys."""
         self._entries.append(_Entry(words))
+
+    def cut_off(self) -> None:
+        """The agent's words broke off, by no wish of the caller: the model owes the rest."""
+        self._entries.append(_Entry(UNHEARD))
 
     def called(self, turn: int, call: ToolCall, round: int) -> None:
         """The model called a tool. Ignored for a turn that was never opened."""

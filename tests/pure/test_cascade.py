@@ -11,6 +11,7 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, LimitSettings, Phrases
+from esl_agent.dialogue.transcript import UNHEARD
 from tests.pure.world import QUIET, VOICED, World, sound
 
 GREETED = Phrases(greeting="Hello.")
@@ -414,3 +415,17 @@ def test_a_caller_who_speaks_over_words_that_fail_is_not_apologised_to_but_answe
     it.frames(QUIET, 1.0)
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Hello?"))
     assert it.last(act.AskModel).messages[-1] == Message("user", "Hello?")
+
+
+def test_an_answer_whose_voice_fails_midway_is_gone_on_with_after_the_apology():
+    it = replying("One is here. Two is here.", limits=LimitSettings(retries=0))
+    turn = it.last(act.AskModel).turn
+    it.post(ev.Synthesised(turn, 0, sound(1.0)))
+    it.post(ev.ProviderFailed("tts", turn, "down", clip=1))
+    it.post(ev.Played(turn, 0, 1.0))
+    it.hear_all()
+    assert [message.content for message in it.last(act.AskModel).messages[-3:]] == [
+        "What are your hours?",
+        "One is here.",
+        UNHEARD,
+    ]
