@@ -43,7 +43,8 @@ class Deadlines(Duties):
             case Phase.TRANSFERRING | Phase.HANDED_OVER:
                 return self._away_due()
             case Phase.CLOSING:
-                return self._closing_ends
+                last = self._turn
+                return self._closing_ends if last is None else min(self._closing_ends, last.deadline(limits, math.inf))
             case Phase.WAITING:
                 return self._call_ends
         due = [self._since + limits.call]
@@ -70,6 +71,8 @@ class Deadlines(Duties):
         elif self.phase is Phase.CLOSING:
             if now >= self._closing_ends:
                 self._hang_up("NORMAL_CLEARING", now, out)
+            elif self._turn is not None:
+                self._turn_overdue(self._turn, now, out)
         elif self.phase in AWAY:
             self._away_overdue(now, out)
         elif now >= self._call_ends:

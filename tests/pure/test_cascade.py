@@ -429,3 +429,23 @@ def test_an_answer_whose_voice_fails_midway_is_gone_on_with_after_the_apology():
         "One is here.",
         UNHEARD,
     ]
+
+
+def test_last_words_that_nobody_reports_do_not_keep_the_caller_in_silence():
+    it = greeted(phrases=Phrases(greeting="Hello.", ended="Goodbye."))
+    it.post(ev.EndRequested("drain"))
+    it.voice_all(1.0)
+    began = it.now
+    while it.phase is not Phase.OVER:
+        it.tick()
+    assert it.now - began == pytest.approx(4.0)
+    assert it.last(act.HangUp).cause == "NORMAL_CLEARING"
+
+
+def test_last_words_whose_voice_does_not_answer_are_tried_again_then_done_without():
+    it = greeted(limits=LimitSettings(tts=2.0))
+    it.post(ev.EndRequested("drain"))
+    began = it.now
+    while it.phase is not Phase.OVER:
+        it.tick()
+    assert it.now - began == pytest.approx(4.0)
