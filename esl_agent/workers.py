@@ -114,7 +114,7 @@ class Workers:
     def close_utterance(self, utterance: int) -> None:
         if feed := self._feeds.get(utterance):
             feed.end()
-            if not self._engines.stt.streaming:
+            if ("stt", utterance, 0) not in self._running:  # also where the language changed meanwhile
                 self._listen(utterance)
 
     def retry_utterance(self, utterance: int) -> None:

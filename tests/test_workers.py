@@ -338,3 +338,16 @@ def test_a_turn_that_is_abandoned_ends_its_stream():
     desk.until(lambda: desk.posted)
     desk.workers.abandon_turn(1)
     desk.until(lambda: desk.posted[0].audio.is_ended)
+
+
+def test_an_utterance_during_which_the_language_changed_is_recognised():
+    german = Engines(CannedStt(["hallo"], sleep=gevent.sleep), CannedLlm(["ja"]), ToneTts(8000))
+    patient = CannedStt(["hello"], streaming=False, sleep=gevent.sleep)
+    desk = Desk(stt=patient)
+    workers = Workers(desk.engines, desk.cache, 8000, desk.posted.append, "one", languages={"de": german})
+    workers.open_utterance(1)
+    workers.send_audio(1, bytes(320))
+    workers.switch_language("de")
+    workers.close_utterance(1)
+    desk.until(lambda: desk.posted)
+    assert desk.posted == [Transcribed(1, "hallo", True)]
