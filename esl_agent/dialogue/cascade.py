@@ -209,6 +209,8 @@ class Cascade(Deadlines):
         if number == self._utterances.open_number:
             self._ear.understood(event.text, now)
             self._partial_words(number, event.text, now, out)
+            if event.final:
+                self._close_utterance(now, out)  # whoever recognises it listens no more
         over = self._utterances.spoken_over(number)
         matters = not over or self._matters(over, event, now, out)
         if not event.final or not self._utterances.settle(number, now):

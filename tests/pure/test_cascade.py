@@ -449,3 +449,16 @@ def test_last_words_whose_voice_does_not_answer_are_tried_again_then_done_withou
     while it.phase is not Phase.OVER:
         it.tick()
     assert it.now - began == pytest.approx(4.0)
+
+
+def test_an_utterance_that_its_recogniser_ends_early_is_answered_and_the_rest_is_heard():
+    it = greeted()
+    it.frames(VOICED, 0.6)
+    it.post(ev.Transcribed(it.last(act.OpenUtterance).utterance, "What are your hours?"))
+    assert it.all(act.CloseUtterance)
+    assert it.last(act.AskModel).messages[-1] == Message("user", "What are your hours?")
+    it.frames(VOICED, 0.3)
+    assert it.phase is Phase.HEARING
+    it.frames(QUIET, 1.0)
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "On Sunday."))
+    assert it.last(act.AskModel).messages[-1].content == "What are your hours? On Sunday."
