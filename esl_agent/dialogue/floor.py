@@ -56,7 +56,7 @@ class Floor:
         self, settings: CascadeSettings, now: float, ear: Ear, toolbox: Toolbox, *, streams: bool, language: str
     ) -> None:
         self.phase = Phase.WAITING
-        self.transcript = Transcript()
+        self.transcript = Transcript(settings.limits.history)
         self._settings = settings
         self._limits = settings.limits
         self._phrases = settings.phrases

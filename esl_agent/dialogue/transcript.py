@@ -11,6 +11,8 @@ from esl_agent.dialogue.actions import Message, ToolCall
 
 #: A clip heard this far counts as heard: what is missing is the release of its last sound.
 WHOLE = 0.97
+#: For each message that a model is sent, so many entries are kept: several of the same speaker are one message.
+KEPT = 8
 #: What a model reads after words of its own that were cut off by a fault of ours.
 UNHEARD = "(I could not hear the rest of your answer)"
 #: What a model reads of a tool whose turn was given up before it had answered.
@@ -74,9 +76,11 @@ def _text(words: Mapping[int, str], begin: float, end: float) -> str:
 
 
 class Transcript:
-    """The call's history. Entries keep the order in which they began, whenever their words arrive."""
+    """The call's history. Entries keep the order in which they began, whenever their words arrive. ``limit``: how many
+    messages a model is sent at most; what is far older is forgotten. 0: nothing is."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 0) -> None:
+        self._most = KEPT * limit
         self._entries: list[_Entry] = []
         self._utterances: dict[int, _Entry] = {}
         self._turns: dict[int, _Entry] = {}
@@ -90,7 +94,8 @@ class Transcript:
         self._add(self._turns, turn)
 
     def understood(self, utterance: int, text: str) -> None:
-        self._utterances[utterance].caller = " ".join(text.split())
+        if entry := self._utterances.get(utterance):
+            entry.caller = " ".join(text.split())
 
     def pressed(self, words: str) -> None:
         """The caller's turn was an entry on the keys."""
@@ -184,6 +189,17 @@ class Transcript:
     def _add(self, index: dict[int, _Entry], number: int) -> None:
         entry = index[number] = _Entry()
         self._entries.append(entry)
+        if self._most and len(self._entries) >= 3 * self._most:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of old entries: first those in which nobody said anything."""
+        old, new = self._entries[: -self._most], self._entries[-self._most :]
+        self._entries = [entry for entry in old if entry.caller or entry.clips or entry.calls][-self._most :] + new
+        kept = set(map(id, self._entries))
+        for index in (self._utterances, self._turns):
+            for number in [number for number, entry in index.items() if id(entry) not in kept]:
+                del index[number]
 
 
 def _append(history: list[Message], message: Message) -> None:
