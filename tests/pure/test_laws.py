@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -248,6 +249,7 @@ class Chaos(World):
             assert self.dialogue.next_deadline is None
             return
         assert self.dialogue.next_deadline is not None
+        self.check_waits()
         is_yielding = self.phase is Phase.YIELDING
         if is_yielding and self.hesitate == "pause":
             turn = self.dialogue.turn_number
@@ -255,6 +257,25 @@ class Chaos(World):
             assert all(self.is_given_up(self.on_leg[key]) for key in sounding), f"a suspended turn sounds: {sounding}"
         loud = self.config.barge_in.duck if is_yielding and self.hesitate == "duck" else 1.0
         assert self.volume == loud, f"{self.phase} at {self.volume}"
+
+    def check_waits(self) -> None:
+        """Nobody waits for nothing, and no words are left unanswered."""
+        it = self.dialogue
+        awaits, speaks = it._utterances.is_busy, it._turn is not None
+        match self.phase:
+            case Phase.LISTENING | Phase.HOLDING:
+                assert not awaits, "words are awaited in silence"
+                assert not speaks, "a turn is forgotten"
+                assert not it.transcript.owes_reply or it._keys_due() < math.inf, "what was said is not answered"
+            case Phase.HEARING:
+                assert it._utterances.open_number is not None, "nobody is heard"
+            case Phase.THINKING:
+                assert awaits or speaks or it._settling.is_busy, "nothing is thought about"
+            case Phase.SPEAKING:
+                assert speaks, "nobody speaks"
+            case Phase.YIELDING:
+                assert awaits, "the agent yields to nobody"
+                assert speaks, "nobody yields"
 
     def is_given_up(self, clip: OnTheLeg) -> bool:
         """Whether the report of a clip may have taken too long to be waited for."""
