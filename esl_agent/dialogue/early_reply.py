@@ -62,7 +62,7 @@ class EarlyReply(Interruption):
             return False
         if now < partial.since + self._settings.early_reply.stable or now < self._ear.last_voiced + QUIET:
             return False
-        if partial.guesses >= MAX_GUESSES or self._utterances.only != partial.utterance:
+        if partial.guesses >= MAX_GUESSES or self._utterances.only != partial.utterance or self._settling.is_busy:
             return False
         partial.guesses += 1
         self._make_guess(partial.utterance, partial.text, partial.words, now, out)

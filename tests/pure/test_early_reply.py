@@ -158,3 +158,17 @@ def test_an_early_answer_is_silent_also_when_its_sound_is_ready():
     it.frames(QUIET, 0.5)
     assert it.phase is Phase.THINKING
     assert all(play.turn != turn for play in it.all(act.Play))
+
+
+def test_nothing_is_asked_early_before_it_is_known_what_was_heard_of_the_turn_before():
+    it = heard("what are your hours")
+    final(it, "what are your hours")
+    turn = answer(it)
+    it.frames(VOICED, 0.8)
+    partial(it, "no the address")
+    asks = len(it.all(act.AskModel))
+    it.frames(QUIET, 0.3)
+    assert len(it.all(act.AskModel)) == asks
+    it.post(ev.Played(turn, 0, 0.5))
+    it.frames(QUIET, 0.1)
+    assert [message.content for message in it.last(act.AskModel).messages[-2:]] == ["Nine", "no the address"]
