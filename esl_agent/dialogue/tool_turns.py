@@ -23,6 +23,8 @@ from esl_agent.dialogue.tools import (
 )
 from esl_agent.dialogue.turn import Turn
 
+#: Calls since the caller spoke beyond which a model in a loop is not answered any more.
+MAX_CALLS = 100
 #: What a model reads of a tool that was not back in time, of one too many, and of a second request that ends a turn.
 TOO_LATE = "no answer in time"
 TOO_MANY = "no more tools now; answer the caller"
@@ -34,6 +36,8 @@ class ToolTurns(EarlyReply):
 
     def _tool_called(self, turn: Turn, call: ToolCall, now: float, out: list[Action]) -> None:
         if turn.text_ended or not turn.errands.is_writing:
+            return
+        if turn.errands.used + len(turn.errands.held) >= MAX_CALLS:
             return
         if self._guess is not None:
             turn.errands.held.append(call)

@@ -10,6 +10,7 @@ from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings, EarlyReplySettings, FillerSettings, LimitSettings, Phrases
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpParameter, HttpToolSettings, ToolsSettings
+from esl_agent.dialogue.tool_turns import MAX_CALLS
 from esl_agent.dialogue.transcript import INTERRUPTED
 from tests.pure.world import QUIET, VOICED, World
 
@@ -298,3 +299,12 @@ def test_a_caller_is_put_through_though_the_model_fails_behind_the_call():
     it.post(ev.ToolCalled(turn, ToolCall("1", "transfer", {"to": "desk"})))
     it.post(ev.ProviderFailed("llm", turn, "cut off", retryable=False))
     assert it.all(act.Transfer)
+
+
+def test_a_model_that_calls_tools_in_a_loop_does_not_fill_the_history():
+    it = asked()
+    turn = it.last(act.AskModel).turn
+    for number in range(2 * MAX_CALLS):
+        it.post(ev.ToolCalled(turn, ToolCall(str(number), "order", {"number": "12"})))
+    assert len(it.all(act.RunTool)) == 3
+    assert len(it.dialogue.transcript.messages()) <= 2 * MAX_CALLS
