@@ -181,7 +181,8 @@ class Handover:
         """Variables of the caller's channel."""
         found = {ANSWERED: "false", "continue_on_fail": "true", "hangup_after_bridge": "true"}
         if self._ringback:
-            found |= {"ringback": self._ringback, "transfer_ringback": self._ringback}
+            # At once: who picks up at once never rings, and the caller would hear nothing until the key (measured).
+            found |= {"ringback": self._ringback, "transfer_ringback": self._ringback, "instant_ringback": "true"}
         return found
 
     def _overdue(self, count: int) -> None:

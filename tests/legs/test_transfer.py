@@ -156,6 +156,14 @@ def test_when_nobody_takes_the_call_the_agent_has_the_caller_back(tmp_path, call
     assert stage.posted[1:] == [Transferred("desk")]
 
 
+def test_the_caller_hears_ringing_also_while_one_who_picked_up_at_once_is_briefed(tmp_path):
+    stage = Stage(tmp_path, Callee())
+    stage.warm()
+    stage.call.after(0.1)
+    variables = stage.call.machine.channel.variables
+    assert (variables["ringback"], variables["instant_ringback"]) == ("%(2000,4000,440,480)", "true")
+
+
 def test_without_a_briefing_whoever_answers_is_connected_at_once(tmp_path):
     stage = Stage(tmp_path, Callee("accepts", rings=2.0, decides=9.0))
     stage.warm(None)
