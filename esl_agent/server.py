@@ -275,5 +275,5 @@ def _speech_cache(settings: CacheSettings) -> SpeechCache:
 def _write_json(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8", errors="replace")
     aside.replace(path)

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from esl_agent.journal import MAX_TEXT, Journal, Note, Private, one_line
+from esl_agent.server import _write_json
 
 SAID = "my card number is 4111 1111 1111 1111"
 
@@ -82,3 +83,9 @@ def test_a_record_can_be_kept_as_json():
 
 def test_one_line_keeps_ordinary_words():
     assert one_line("Grüße, 你好 – ok") == "Grüße, 你好 – ok"
+
+
+def test_half_a_character_of_a_model_loses_no_record(tmp_path):
+    path = tmp_path / "records" / "one.json"
+    _write_json(path, {"arguments": {"to": "desk \ud83d"}})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"arguments": {"to": "desk ?"}}
