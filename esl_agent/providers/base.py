@@ -38,8 +38,10 @@ class SpeechToText(Protocol):
     """True: it works while the caller still speaks. False: it starts when the audio iterator ends."""
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
-        """Exactly one final transcript, last. ``audio`` yields PCM16 mono of any length at ``rate`` and ends with
-        the utterance; it may block."""
+        """Exactly one final transcript, last; where it comes before the sound has ended, it ends the utterance.
+
+        ``audio`` yields PCM16 mono of any length at ``rate`` and ends with the utterance; it may block.
+        """
 
 
 @dataclass(frozen=True, slots=True)
