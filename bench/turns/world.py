@@ -58,10 +58,11 @@ class _Clip:
 
 
 class World:
-    """Runs one call; ``log`` tells how it went."""
+    """Runs one call; ``log`` tells how it went. ``think``: seconds from the question to the model's answer."""
 
-    def __init__(self, call: Call, dialogue: Dialogue) -> None:
+    def __init__(self, call: Call, dialogue: Dialogue, think: float = 0.0) -> None:
         self.log = Log()
+        self._think = think
         self._call, self._script, self._dialogue = call, call.script, dialogue
         self._rate = call.script.rate
         self._now = 0.0
@@ -127,8 +128,8 @@ class World:
                 self._open = None if self._open == utterance else self._open
             case act.AskModel(turn):
                 self.log.asks.append(self._now)
-                self._later(0.0, ev.ReplyText(turn, self._script.question))
-                self._later(0.0, ev.ReplyEnded(turn))
+                self._later(self._think, ev.ReplyText(turn, self._script.question))
+                self._later(self._think, ev.ReplyEnded(turn))
             case act.Synthesise(turn, clip):
                 is_long = self._script.kind == "over"
                 seconds = len(self._call.line) / self._rate - self._now + 1.0 if is_long else ANSWER
