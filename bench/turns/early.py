@@ -31,9 +31,7 @@ def dialogue(call: Call, *, early: bool) -> Cascade:
 
 
 def main() -> None:
-    print(
-        "| | early_reply | turns | last sound to the agent's first, p50 / p95, ms | questions a turn | cut-offs per 100 |"
-    )
+    print("| | early_reply | turns | last sound to first, p50 / p95, ms | questions a turn | cut-offs per 100 |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in TURNS.values():
         calls = [build(script) for script in scripts() if script.row == row]
