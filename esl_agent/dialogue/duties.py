@@ -166,7 +166,7 @@ class Duties(Transferring):
         if digits:
             self._used = 0
         self._utterances.last_times = {}  # what is answered next was not spoken
-        if self.phase is Phase.LISTENING:
+        if self.phase in (Phase.LISTENING, Phase.HOLDING):
             self._yield_floor(now, out)
 
     def _said_instead(self, text: str, out: list[Action]) -> bool:

@@ -207,6 +207,18 @@ def test_a_cough_does_not_end_the_moment():
     assert it.phase is Phase.HOLDING
 
 
+def test_keys_pressed_before_the_moment_began_are_answered_in_it():
+    it = asked(dtmf=DtmfSettings(barge_in=False))
+    calls(it, "hold", say="Take your time.", seconds=20)
+    it.voice_all()
+    press(it, "1")
+    it.hear_all()
+    assert it.phase is Phase.HOLDING
+    it.tick()
+    assert last_words(it) == Message("user", "(pressed 1)")
+    assert it.phase is Phase.THINKING
+
+
 def test_a_key_ends_the_moment():
     it = holding()
     press(it, "1#")
