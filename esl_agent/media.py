@@ -50,6 +50,9 @@ class MediaMaker:
         self._audio = audio
         self._s1 = s1
         self._clips = clips
+        shared = service.clips.shared_path
+        self.clips_seen_as = f"{shared}/{clips.name}" if shared else str(clips)
+        """The clip directory as FreeSWITCH sees it."""
         self._clock = clock
         self._has_fork: dict[str, tuple[float, bool]] = {}
         settings = service.unicast
@@ -89,11 +92,10 @@ class MediaMaker:
             return StreamingForkMedia(leg, self._audio, streamed, self.ticker, post)
         folder = self._clips / (_NOT_A_NAME.sub("_", leg.id) or "call")
         folder.mkdir(mode=0o755, exist_ok=True)
-        shared = self._service.clips.shared_path
         fork = ForkSettings(
             f"ws://{audio.advertised}", media.rate, audio.connect_timeout, audio.reconnects, media.audio_fork
         )
-        seen_as = f"{f'{shared}/{self._clips.name}' if shared else self._clips}/{folder.name}"
+        seen_as = f"{self.clips_seen_as}/{folder.name}"
         return FreeSwitchMedia(leg, self._audio, fork, folder, seen_as, post, media.playback, self._s1)
 
     def _unicast(self, leg: FreeSwitchLeg, did: DidConfig, post: Post) -> MediaStream:

@@ -223,9 +223,7 @@ class Server:
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
         duties, post = self.lineup.duties_of(did), mailbox.post
         stream = self._media.make(leg, did, post)
-        shared = self._service.clips.shared_path
-        seen_as = f"{shared}/{self._clips.name}" if shared else str(self._clips)
-        leg.handover.prepare(self._clips, seen_as, did.cascade.transfer.ringback)
+        leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
         workers = Workers(
             engines,
             self.cache,
