@@ -10,9 +10,10 @@ from typing import TextIO
 from esl_agent import doctor_checks as checks
 from esl_agent import doctor_paths as paths
 from esl_agent import inbound
-from esl_agent.config import Config, secret
+from esl_agent.config import Config
 from esl_agent.doctor_checks import Finding, Findings, Mark
 from esl_agent.errors import CommandTimeout, ConfigError, EslAgentError, LegClosed
+from esl_agent.secret import secret
 from esl_agent.wire.esl_commands import safe_text
 
 _COLOURS = {Mark.OK: "32", Mark.WARN: "33", Mark.FAIL: "31", Mark.UNCHECKED: "36"}

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Literal
 
 Stage = Literal["stt", "llm", "tts"]
+Blame = Literal["request", "service", "setup"]
 
 
 class EslAgentError(Exception):
@@ -70,9 +71,25 @@ class CommandRefused(LegError):
 
 
 class ProviderError(EslAgentError):
-    """A provider failed. ``retryable`` says whether the same request may succeed if sent again."""
+    """A provider failed.
 
-    def __init__(self, stage: Stage, message: str, *, retryable: bool = False) -> None:
+    ``retryable``: the same request may succeed if sent again, not before ``retry_after`` seconds where that is given.
+    ``blame`` says what would fail next: this ``request`` only (too long, refused by a filter), the ``service`` (down,
+    slow, speaking nonsense), or everything until somebody changes the ``setup`` (key, quota, plan, certificate, name of
+    a model).
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        blame: Blame = "service",
+    ) -> None:
         super().__init__(f"{stage}: {message}")
         self.stage = stage
         self.retryable = retryable
+        self.retry_after = retry_after
+        self.blame: Blame = blame

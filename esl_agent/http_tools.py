@@ -27,11 +27,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
-from esl_agent.config.environment import secret
 from esl_agent.dialogue.actions import ToolCall
 from esl_agent.dialogue.events import ToolReturned
 from esl_agent.dialogue.tool_settings import PLACEHOLDER, HttpHeader, HttpToolSettings
 from esl_agent.errors import ConfigError, EslAgentError
+from esl_agent.secret import secret
 
 log = logging.getLogger(__name__)
 

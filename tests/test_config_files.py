@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from esl_agent.config import Config, check, load, secret
+from esl_agent.config import Config, check, load
 from esl_agent.errors import ConfigError, Stage
+from esl_agent.secret import secret
 from esl_agent.setting import STRICT, setting
 
 

@@ -5,7 +5,6 @@ did = config.find("+49 30 1234") # or None: refuse the call with UNALLOCATED_NUM
 """
 
 from esl_agent.config.did import DidConfig, DidSettings, EngineSpec, EngineSpecs, MediaSettings
-from esl_agent.config.environment import secret
 from esl_agent.config.load import Config, check, load
 from esl_agent.config.service import ServiceSettings, address
 
@@ -20,5 +19,4 @@ __all__ = [
     "address",
     "check",
     "load",
-    "secret",
 ]

@@ -1,18 +1,13 @@
-"""What the environment says: it wins over the files, and it (or a file) holds the secrets."""
+"""What the environment says: it wins over the files."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from esl_agent.config.source import Document, KeyPath, Place
 from esl_agent.config.validate import settings_of
-from esl_agent.errors import ConfigError
-
-#: A password or key is short; a larger file is not one.
-_MAX_SECRET = 16 * 1024
 
 
 def variables(cls: type[Any], above: KeyPath = ()) -> Iterator[tuple[str, KeyPath, Any]]:
@@ -47,20 +42,3 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def secret(variable: str, file: str, environment: Mapping[str, str]) -> str | None:
-    """The secret in environment ``variable``, else in ``file`` (first line, without its end), else None.
-
-    Raises ConfigError if the file is named and cannot be read.
-    """
-    if variable and environment.get(variable):
-        return environment[variable]
-    if not file:
-        return None
-    try:
-        with Path(file).open(encoding="utf-8") as source:
-            text = source.read(_MAX_SECRET)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: the secret in it cannot be read: {error}"]) from None
-    return text.split("\n", 1)[0].strip() or None

@@ -22,7 +22,7 @@ BLOCKING = {
     "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "urllib.request",
 }  # fmt: skip
 BELOW_THE_LEGS = (*PURE_OURS, "esl_agent.legs")
-BELOW_THE_PROVIDERS = (*PURE_OURS, "esl_agent.providers")
+BELOW_THE_PROVIDERS = (*PURE_OURS, "esl_agent.secret", "esl_agent.providers")
 #: What may use the shipped fakes.
 MAY_PRETEND = ("cli.py", "demo", "demo.py", "testing")
 
@@ -60,6 +60,8 @@ def complaint(path: str, name: str) -> str | None:
         return "errors stands on nothing"
     if path == "setting.py" and ours:
         return "setting stands on nothing"
+    if path == "secret.py" and ours and not within(name, "esl_agent.errors"):
+        return "secret stands on errors"
     if path in ("legs/base.py", "providers/base.py"):
         return "a base stands on the pure packages" if ours and not within(name, *PURE_OURS) else None
     if layer == "legs" and ours and not within(name, *BELOW_THE_LEGS):

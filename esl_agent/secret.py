@@ -1,0 +1,58 @@
+"""Passwords and keys: where they come from, and how they stay out of everything that is written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from esl_agent.errors import ConfigError
+
+#: A password or key is short; a larger file is not one.
+_MAX_SECRET = 16 * 1024
+#: What shorter secrets are made of occurs in ordinary words.
+_MIN_SCRUBBED = 6
+
+
+def secret(variable: str, file: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The secret in environment ``variable``, else in ``file`` (first line, without its end), else None.
+
+    Raises ConfigError if the file is named and cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    if variable and environment.get(variable):
+        return environment[variable]
+    if not file:
+        return None
+    try:
+        with Path(file).open(encoding="utf-8") as source:
+            text = source.read(_MAX_SECRET)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: the secret in it cannot be read: {error}"]) from None
+    return text.split("\n", 1)[0].strip() or None
+
+
+def required(where: str, variable: str, file: str, *others: str, environment: Mapping[str, str] | None = None) -> str:
+    """The secret an engine cannot work without. ``others``: older names of the variable. Raises ConfigError, also for
+    one that could not stand in a header."""
+    known = os.environ if environment is None else environment
+    for name in (variable, *others):
+        if known.get(name):
+            found: str | None = known[name]
+            break
+    else:
+        found = secret("", file, known)
+    if not found:
+        raise ConfigError([f"{where}: no key: the environment variable {variable or '(none named)'} is not set"])
+    if not re.fullmatch(r"[\x21-\x7e]+", found):
+        raise ConfigError([f"{where}: the key in {variable or file} has a blank, a line end or another odd character"])
+    return found
+
+
+def scrubbed(text: str, secrets: Iterable[str]) -> str:
+    """``text`` (outside text: servers like to quote the key they refuse) without any of ``secrets``."""
+    for each in secrets:
+        if len(each) >= _MIN_SCRUBBED:
+            text = text.replace(each, "***")
+    return text
