@@ -29,7 +29,7 @@ def note(trace: Trace, what: str, number: int = 0) -> None:
 class _Stt:
     def __init__(self, inner: Any, trace: Trace) -> None:
         self._inner, self._trace = inner, trace
-        self.streaming = inner.streaming
+        self.streaming, self.identity = inner.streaming, inner.identity
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Any]:
         def heard() -> Iterator[bytes]:
@@ -45,6 +45,7 @@ class _Stt:
 class _Llm:
     def __init__(self, inner: Any, trace: Trace) -> None:
         self._inner, self._trace = inner, trace
+        self.identity = inner.identity
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[Any]:
         note(self._trace, "asked")
@@ -59,7 +60,7 @@ class _Llm:
 class _Tts:
     def __init__(self, inner: Any, trace: Trace) -> None:
         self._inner, self._trace = inner, trace
-        self.rate, self.voice = inner.rate, inner.voice
+        self.identity, self.rate, self.voice = inner.identity, inner.rate, inner.voice
 
     def speak(self, text: str) -> Iterator[bytes]:
         note(self._trace, "voice")

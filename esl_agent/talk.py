@@ -23,7 +23,7 @@ from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.phase import Phase
 from esl_agent.errors import ConfigError
 from esl_agent.providers import registry
-from esl_agent.providers.base import Engines, LanguageModel, Transcript
+from esl_agent.providers.base import Engines, Identity, LanguageModel, Transcript
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.wire.esl_commands import safe_text
 from esl_agent.workers import Workers
@@ -89,6 +89,7 @@ class _Clock:
 class _Keyboard:
     """The recogniser: every utterance is the line that was typed."""
 
+    identity = Identity("keyboard")
     streaming = False
     line = ""
 
@@ -102,6 +103,7 @@ class _Keyboard:
 class _Screen:
     """The voice: silence, for the text itself is shown."""
 
+    identity = Identity("screen")
     rate = RATE
     voice = "text"
 

@@ -25,7 +25,7 @@ from esl_agent.dialogue.events import (
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.http_tools import HttpTools
 from esl_agent.legs.base import Post
-from esl_agent.providers.base import Engines, HangUpPart, ToolCallPart
+from esl_agent.providers.base import Engines, HangUpPart, TextPart, ToolCallPart
 from esl_agent.speech_cache import SpeechCache
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Workers:
                     hang_up = True
                 elif isinstance(part, ToolCallPart):
                     self._post(ToolCalled(turn, part.call))
-                elif part.text:
+                elif isinstance(part, TextPart) and part.text:
                     self._post(ReplyText(turn, part.text))
                     size += len(part.text)
                 size += 1  # pieces without words end too

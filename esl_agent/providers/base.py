@@ -7,11 +7,72 @@ nothing else on purpose. Capabilities are data, never ``isinstance``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
+from esl_agent.errors import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a provider is: for the journal, for prices, and for what those who share an account must share."""
+
+    name: str
+    """``engine/model`` or ``engine``: ``openai/gpt-6-luna``, ``embedded``. Also the key of its price."""
+    account: str = ""
+    """Equal for all that share an account's limits and a service's health: the host and a digest of the key, never
+    the key. Empty: nothing is shared but by the name."""
+    at_once: int = 0
+    """Requests that the account may have at a time; 0: no limit known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one request used up. Tokens are the server's own count; characters and seconds are ours."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens, those that were cheaper."""
+    output_tokens: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    """Of sound that was recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A request of ``stage`` was answered by ``name`` (or given up after it had cost something)."""
+
+    stage: Stage
+    name: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """From now on ``stage`` is served by another provider."""
+
+    stage: Stage
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a call tells its engines, and how they tell it what they did.
+
+    ``for_call(context)`` is an optional method of a provider: it returns the provider as that one call uses it (own
+    session id, own socket, own choice among fallbacks). What it returns may have ``close()``, called once at the
+    call's end. It does not wait: what it wants to have ready (a connection) it begins in a thread.
+    """
+
+    id: str
+    """The call's id; no other call has it."""
+    tell: Callable[[Used | Switched], None]
+    """Never blocks, never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +95,7 @@ class Transcript:
 
 
 class SpeechToText(Protocol):
+    identity: Identity
     streaming: bool
     """True: it works while the caller still speaks. False: it starts when the audio iterator ends."""
 
@@ -61,15 +123,25 @@ class ToolCallPart:
     call: ToolCall
 
 
-ReplyPart = TextPart | HangUpPart | ToolCallPart
+@dataclass(frozen=True, slots=True)
+class UsagePart:
+    """What the reply used up, as the server counts. Last, where it comes at all; said by nobody."""
+
+    usage: Usage
+
+
+ReplyPart = TextPart | HangUpPart | ToolCallPart | UsagePart
 
 
 class LanguageModel(Protocol):
+    identity: Identity
+
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The reply in pieces, in order. ``tools``: what it may call; a model without function calling ignores them."""
 
 
 class TextToSpeech(Protocol):
+    identity: Identity
     rate: int
     """Samples a second of what ``speak`` yields."""
     voice: str
@@ -81,8 +153,20 @@ class TextToSpeech(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Who serves one DID."""
+    """Who serves one DID, or one call."""
 
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+
+    def for_call(self, context: CallContext) -> Engines:
+        """The engines as one call uses them; ``close`` them at its end."""
+        stages: dict[str, Any] = {"stt": self.stt, "llm": self.llm, "tts": self.tts}
+        bound = {stage: make(context) for stage, each in stages.items() if (make := getattr(each, "for_call", None))}
+        return replace(self, **bound)
+
+    def close(self) -> None:
+        """The call is over. Only for what ``for_call`` returned. Idempotent."""
+        for each in (self.stt, self.llm, self.tts):
+            if close := getattr(each, "close", None):
+                close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from esl_agent.errors import ConfigError, ProviderError
-from esl_agent.providers.base import EngineContext, Transcript
+from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.worker_pool import default_size, shared_pool
 from esl_agent.setting import STRICT, setting
 
@@ -39,6 +39,7 @@ class EmbeddedRecogniserOptions:
 
 
 class EmbeddedRecogniser:
+    identity = Identity("embedded")
     streaming = False
 
     def __init__(self, options: EmbeddedRecogniserOptions, context: EngineContext) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from esl_agent.errors import ConfigError, ProviderError
-from esl_agent.providers.base import EngineContext
+from esl_agent.providers.base import EngineContext, Identity
 from esl_agent.providers.speech_worker import ESPEAK_RATE, FLITE_LIBRARY, FLITE_RATES
 from esl_agent.providers.worker_pool import default_size, shared_pool
 from esl_agent.setting import STRICT, setting
@@ -40,6 +40,7 @@ class EmbeddedVoiceOptions:
 class EmbeddedVoice:
     """Speaks in worker processes that stay alive: the first sound of a clause costs its synthesis, not a start."""
 
+    identity = Identity("embedded")
     rate: int
     voice: str
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.tools import FAILED
-from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart, ToolCallPart
+from esl_agent.providers.base import EngineContext, HangUpPart, Identity, ReplyPart, TextPart, ToolCallPart
 from esl_agent.setting import STRICT, setting
 
 #: Characters of what was heard that are compared and repeated; nobody says more to a rule.
@@ -85,6 +85,8 @@ class RulesOptions:
 
 class Rules:
     """Answers from its options alone. ``context`` is not needed: rules are written in the language of their DID."""
+
+    identity = Identity("rules")
 
     def __init__(self, options: RulesOptions, context: EngineContext) -> None:
         self._options = options

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ProviderError, Stage
-from esl_agent.providers.base import HangUpPart, ReplyPart, TextPart, Transcript
+from esl_agent.providers.base import HangUpPart, Identity, ReplyPart, TextPart, Transcript
 
 Sleep = Callable[[float], None]
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class CannedStt:
     ``heard`` keeps the bytes of every utterance's length, in order.
     """
 
+    identity = Identity("canned")
+
     def __init__(
         self,
         texts: Sequence[str],
@@ -92,6 +94,8 @@ class CannedLlm:
     ``word_by_word`` streams a text, ``per_word`` seconds apart. ``asked`` keeps what it was asked.
     """
 
+    identity = Identity("canned")
+
     def __init__(
         self,
         replies: Sequence[str | Sequence[ReplyPart]],
@@ -128,6 +132,8 @@ class CannedLlm:
 
 class ToneTts:
     """Says a text as a tone as long as speech would be. ``said`` keeps the texts."""
+
+    identity = Identity("tone")
 
     def __init__(
         self,

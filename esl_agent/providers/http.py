@@ -1,0 +1,354 @@
+"""One provider's way to its HTTP server: connections kept for all calls, answers as they come, errors that say whom to
+blame, no key in any of them.
+
+    server = HttpServer("llm", options.url, headers={"Authorization": f"Bearer {key}"}, secrets=(key,))
+    with server.ask("POST", "chat/completions", json=body, expect="text/event-stream") as answer:
+        for event in answer.events(until="[DONE]"): ...
+
+Everything raised is a ``ProviderError``. Leaving the block early closes the connection, at the end it is kept.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json as jsonlib
+import math
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from types import TracebackType
+from typing import Any
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.util.ssl_ import create_urllib3_context
+
+from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
+from esl_agent.secret import scrubbed
+from esl_agent.wire.sse import Lines, ServerEvent, ServerEvents
+
+#: Connections kept to one server; more calls than that open further ones for a request each.
+POOL = 100
+#: Bytes of an answer that is read whole.
+MAX_ANSWER = 8 * 1024 * 1024
+#: Bytes of an error's body that are looked at, and characters of it that are told.
+MAX_ERROR = 16 * 1024
+MAX_TOLD = 300
+#: Seconds that an answer's end may take after its last useful event, so that its connection can be kept.
+DRAIN = 0.25
+#: RFC 9110 and what services use besides (425 Too Early, 529 overloaded): the same request may succeed later.
+RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+#: Key, credit, plan: nothing will succeed until somebody acts.
+_SETUP = frozenset({401, 402, 403, 407})
+#: A refusal with status 429 that is no matter of time (OpenAI, and what imitates it).
+_QUOTA = ("insufficient_quota", "quota_exceeded", "billing")
+_READ = 65536
+
+_FAULTS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    UnicodeError,  # a host name that cannot be one
+)
+
+
+class HttpServer:
+    """Where a provider's requests go. ``secrets`` never appear in an error, whatever the server says."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+        ca_file: str = "",
+        connect_timeout: float = 3.0,
+        read_timeout: float = 30.0,
+    ) -> None:
+        """``read_timeout``: seconds between any two pieces of an answer, at the very most: whoever uses the provider
+        has deadlines of his own. Raises ConfigError for a ``ca_file`` that cannot be read."""
+        self.stage: Stage = stage
+        self.base_url = base_url.rstrip("/")
+        self.secrets = tuple(secrets)
+        self._timeout = (connect_timeout, read_timeout)
+        self._session = _session(self.base_url, dict(headers or {}), ca_file)
+
+    def ask(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        expect: str = "",
+        json: Any = None,
+        data: Any = None,
+        files: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request and wait for the head of its answer. ``path`` is joined to the base URL; ``files`` and
+        ``data`` as ``requests`` has them. ``expect``: how the answer's content type must begin; an error page with
+        status 200 is none. ``json`` goes out as UTF-8."""
+        url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
+        extra = dict(headers or {})
+        if json is not None:
+            data = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+            extra.setdefault("Content-Type", "application/json")
+        try:
+            response = self._session.request(
+                method,
+                url,
+                data=data,
+                files=files,
+                params=params,
+                headers=extra,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
+        except _FAULTS as error:
+            raise self.fault(error) from None
+        answer = Answer(self, response)
+        try:
+            if not 200 <= response.status_code < 300:
+                raise answer.refusal()
+            if expect and not answer.content_type.startswith(expect):
+                excerpt = scrubbed(_one_line(answer.excerpt()), self.secrets)
+                raise self.error(f"expected {expect}, got {answer.content_type or 'no content type'}: {excerpt}")
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def connect(self) -> None:
+        """Have a connection ready before it is needed. Whatever goes wrong is found out when it is."""
+        try:
+            self._session.request("HEAD", self.base_url, timeout=(self._timeout[0], 5.0), allow_redirects=False).close()
+        except _FAULTS:
+            return
+
+    def error(self, message: str, *, retryable: bool = True, blame: Blame = "service") -> ProviderError:
+        """A ProviderError about this server."""
+        return ProviderError(
+            self.stage, f"{self.base_url}: {scrubbed(message, self.secrets)}", retryable=retryable, blame=blame
+        )
+
+    def fault(self, error: BaseException) -> ProviderError:
+        """The ProviderError for a connection that failed."""
+        text = f"{type(error).__name__}: {error}"
+        is_setup = "CERTIFICATE_VERIFY_FAILED" in text or isinstance(
+            error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | UnicodeError
+        )
+        return self.error(_one_line(text)[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service")
+
+
+class Answer:
+    """An answer whose body is still to come. A context manager; leaving it closes what was not read to its end."""
+
+    def __init__(self, server: HttpServer, response: requests.Response) -> None:
+        self._server = server
+        self._response = response
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def close(self) -> None:
+        """Idempotent, never raises. A connection whose answer was read to its end went back before."""
+        try:
+            self._response.close()
+        except _FAULTS:
+            return
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives, in pieces of any length but 0."""
+        raw = self._response.raw
+        try:
+            while piece := raw.read1(_READ):
+                yield piece
+            if raw.length_remaining:
+                raise self._server.error(f"the answer ended {raw.length_remaining} bytes early")
+        except _FAULTS as error:
+            raise self._server.fault(error) from None
+
+    def events(self, until: str = "") -> Iterator[ServerEvent]:
+        """Server-sent events. ``until``: the data of the last one, which is not given out; after it the answer's end
+        is waited for, briefly, so that its connection can be kept."""
+        parser = ServerEvents()
+        try:
+            for piece in self.pieces():
+                for event in parser.feed(piece):
+                    if until and event.data.strip() == until:
+                        self.drain()
+                        return
+                    yield event
+            for event in parser.end():
+                if not until or event.data.strip() != until:
+                    yield event
+        except WireError as error:
+            raise self._server.error(str(error)) from None
+
+    def lines(self) -> Iterator[str]:
+        """Lines of text that are not empty (NDJSON)."""
+        cutter = Lines()
+        try:
+            for piece in self.pieces():
+                yield from filter(None, cutter.feed(piece))
+            if rest := cutter.end():
+                yield rest
+        except WireError as error:
+            raise self._server.error(str(error)) from None
+
+    def whole(self, limit: int = MAX_ANSWER) -> bytes:
+        """All of it. Raises ProviderError for more than ``limit`` bytes."""
+        data = bytearray()
+        for piece in self.pieces():
+            data += piece
+            if len(data) > limit:
+                raise self._server.error(f"an answer of more than {limit} bytes", retryable=False)
+        return bytes(data)
+
+    def json(self, limit: int = MAX_ANSWER) -> Any:
+        """The whole answer as JSON. Raises ProviderError for anything else."""
+        data = self.whole(limit)
+        try:
+            return jsonlib.loads(data)
+        except (ValueError, RecursionError):
+            raise self._server.error(
+                f"expected JSON, got {_one_line(data[:80].decode('utf-8', 'replace'))!r}"
+            ) from None
+
+    def drain(self) -> None:
+        """Read the rest, if it comes soon and is short; else the connection will be closed."""
+        try:
+            if (sock := getattr(self._response.raw.connection, "sock", None)) is not None:
+                sock.settimeout(DRAIN)
+            for _ in zip(range(16), iter(lambda: self._response.raw.read1(_READ), b""), strict=False):
+                pass
+        except _FAULTS:
+            return
+
+    def excerpt(self) -> str:
+        """The beginning of the body, for an error."""
+        data = b""
+        try:
+            while len(data) < MAX_ERROR and (piece := self._response.raw.read1(MAX_ERROR)):
+                data += piece
+        except _FAULTS:
+            pass
+        return data[:MAX_ERROR].decode("utf-8", "replace")
+
+    def refusal(self) -> ProviderError:
+        """The ProviderError for a status that is none of 2xx."""
+        code, message = told(self.excerpt())
+        is_quota = any(word in code for word in _QUOTA)
+        blame: Blame = "service"
+        if self.status in _SETUP or is_quota:
+            blame = "setup"
+        elif self.status not in RETRYABLE and self.status < 500:
+            blame = "setup" if self.status in (404, 405) else "request"
+        shown = scrubbed(_one_line(f"HTTP {self.status} {code} {message}"), self._server.secrets)[:MAX_TOLD]
+        return ProviderError(
+            self._server.stage,
+            f"{self._server.base_url}: {shown}",
+            retryable=blame == "service",
+            retry_after=retry_after(self.headers, time.time()),
+            blame=blame,
+        )
+
+
+def told(body: str) -> tuple[str, str]:
+    """(code, message) of an error's body, in any of the shapes that services use; ("", its beginning) else."""
+    try:
+        found = jsonlib.loads(body)
+    except (ValueError, RecursionError):
+        return "", body
+    for key in ("error", "detail"):
+        if isinstance(found, dict) and found.get(key):
+            found = found[key]
+    if isinstance(found, list) and found:  # FastAPI's validation
+        found = found[0]
+    if not isinstance(found, dict):
+        return "", str(found)
+    code = next((found[key] for key in ("code", "status", "type", "err_code", "error_code") if found.get(key)), "")
+    message = next((found[key] for key in ("message", "msg", "err_msg", "reason", "title") if found.get(key)), body)
+    return str(code), str(message)
+
+
+def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
+    """Seconds from now, by ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110 10.2.3); None without."""
+    for name, unit in (("retry-after-ms", 0.001), ("Retry-After", 1.0)):
+        text = headers.get(name, "")
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("Retry-After", ""))
+    except (ValueError, TypeError, IndexError):
+        return None
+    return max(0.0, date.timestamp() - wall_clock)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_ERROR]).split())
+
+
+def _session(base_url: str, headers: dict[str, str], ca_file: str) -> requests.Session:
+    session = requests.Session()
+    # Proxies are looked up once; ~/.netrc, which requests would read for each request, never.
+    session.proxies.update(requests.utils.get_environ_proxies(base_url, no_proxy=None))
+    session.trust_env = False
+    session.headers.update({"User-Agent": "esl-agent", "Accept-Encoding": "identity", **headers})
+    session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
+    if base_url.startswith("https:"):
+        session.mount("https://", KnownAuthorities(trusting(ca_file)))
+    return session
+
+
+class KnownAuthorities(HTTPAdapter):
+    """TLS with a context that was made once: reading the authorities from their file for each new connection takes
+    15 ms, in which every call would wait."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        super().__init__(pool_maxsize=POOL)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._tls, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._tls, **options)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """The context has the authorities."""
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+@cache
+def trusting(ca_file: str = "") -> ssl.SSLContext:
+    """Whom to trust: the usual authorities, or those of ``ca_file`` (PEM) alone. Raises ConfigError if that cannot be
+    read."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.check_hostname = True
+    try:
+        context.load_verify_locations(ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    except OSError as error:  # an SSLError is one
+        raise ConfigError([f"cannot read certificates from {ca_file!r}: {error.strerror or error}"]) from None
+    return context

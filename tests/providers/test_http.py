@@ -1,0 +1,112 @@
+"""The way to a provider's HTTP server: kept connections, and every fault of the wire as one of our errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from esl_agent.errors import ProviderError
+from esl_agent.providers.http import HttpServer, retry_after, told
+from esl_agent.testing.web import FOREVER, Fault, PretendHttp, Reply
+
+KEY = "sk-secret-0123456789"
+EVENTS = b'data: {"n":1}\n\ndata: {"n":2}\n\ndata: [DONE]\n\n'
+
+
+@pytest.fixture
+def pretend() -> Iterator[PretendHttp]:
+    with PretendHttp() as server:
+        server.route("POST", "/events", lambda _: Reply([EVENTS[:9], EVENTS[9:]], content_type="text/event-stream"))
+        server.route("POST", "/json", lambda request: Reply.json({"echo": request.json()}))
+        yield server
+
+
+def ours(pretend: PretendHttp, **options: Any) -> HttpServer:
+    return HttpServer("llm", pretend.url, headers={"Authorization": f"Bearer {KEY}"}, secrets=(KEY,), **options)
+
+
+def failure(server: HttpServer, path: str = "json", **options: Any) -> ProviderError:
+    with pytest.raises(ProviderError) as caught, server.ask("POST", path, json={}, **options) as answer:
+        answer.whole()
+    assert KEY not in str(caught.value)
+    return caught.value
+
+
+def test_a_connection_is_kept_after_a_whole_answer_and_after_the_last_event(pretend):
+    server = ours(pretend)
+    for _ in range(3):
+        with server.ask("POST", "events", json={}) as answer:
+            assert [event.data for event in answer.events(until="[DONE]")] == ['{"n":1}', '{"n":2}']
+        with server.ask("POST", "json", json={"text": "günaydın"}) as answer:
+            assert answer.json() == {"echo": {"text": "günaydın"}}
+    assert {request.connection for request in pretend.requests} == {1}
+
+
+def test_an_answer_that_is_left_early_closes_its_connection(pretend):
+    pretend.faults = [Fault(after_first=FOREVER)]
+    with ours(pretend).ask("POST", "events", json={}) as answer:
+        next(answer.pieces())
+    gevent.sleep(0.01)
+    with ours(pretend).ask("POST", "json", json={}) as answer:
+        answer.json()
+    assert pretend.requests[-1].connection == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "retryable", "blame"),
+    [
+        (Fault(close_before=True), True, "service"),
+        (Fault(close_before=True, reset=True), True, "service"),
+        (Fault(close_after=3), True, "service"),
+        (Fault(close_after=3, reset=True), True, "service"),
+        (Fault(instead=Reply.json({"error": {"message": f"bad key {KEY}"}}, 401)), False, "setup"),
+        (Fault(instead=Reply.json({"error": {"code": "insufficient_quota", "message": "pay"}}, 429)), False, "setup"),
+        (Fault(instead=Reply.json({"detail": {"status": "system_busy"}}, 429)), True, "service"),
+        (Fault(instead=Reply.json({"detail": [{"loc": ["body"], "msg": "missing"}]}, 422)), False, "request"),
+        (Fault(instead=Reply.json({"error": "no such model"}, 404)), False, "setup"),
+        (Fault(instead=Reply(b"<html>bad gateway", 502, "text/html")), True, "service"),
+        (Fault(instead=Reply(b"overloaded", 529, "text/plain")), True, "service"),
+    ],
+)
+def test_every_fault_says_whether_to_try_again_and_whom_to_blame(pretend, fault, retryable, blame):
+    pretend.faults = [fault]
+    error = failure(ours(pretend))
+    assert (error.retryable, error.blame) == (retryable, blame)
+
+
+def test_a_page_in_place_of_json_is_no_answer(pretend):
+    pretend.faults = [Fault(instead=Reply(b"<html>a tunnel's warning", 200, "text/html"))]
+    assert "text/html" in str(failure(ours(pretend), expect="application/json"))
+
+
+def test_silence_ends_with_the_read_timeout(pretend):
+    pretend.faults = [Fault(before=FOREVER)]
+    assert failure(ours(pretend, read_timeout=0.05)).retryable
+
+
+def test_a_name_that_does_not_exist_and_a_closed_port_are_worth_another_try():
+    for url in ("http://no-such-host.invalid", "http://127.0.0.1:9"):
+        assert failure(HttpServer("llm", url, connect_timeout=5.0)).retryable
+
+
+def test_the_service_says_when_to_come_back(pretend):
+    pretend.faults = [Fault(instead=Reply.json({}, 429, retry_after="2"))]
+    assert failure(ours(pretend)).retry_after == 2.0
+    now = time.time()
+    assert retry_after({"retry-after-ms": "250", "Retry-After": "9"}, now) == 0.25
+    assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 50.0) == 10.0
+    assert retry_after({"Retry-After": "soon"}, now) is None
+    assert retry_after({"Retry-After": "nan"}, now) is None
+
+
+def test_errors_are_read_in_every_shape_that_services_use():
+    assert told('{"error":{"code":"a","message":"b"}}') == ("a", "b")
+    assert told('{"error":"text"}') == ("", "text")
+    assert told('{"detail":{"status":"quota_exceeded","message":"m"}}') == ("quota_exceeded", "m")
+    assert told('{"err_code":"INVALID_AUTH","err_msg":"no"}') == ("INVALID_AUTH", "no")
+    assert told("<html>") == ("", "<html>")
+    assert told("[" * 100000)[0] == ""

@@ -1,0 +1,128 @@
+"""WebSockets to providers: both directions at once, sockets that wait, and every end as one of our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from esl_agent.errors import ProviderError
+from esl_agent.providers.sockets import ProviderSocket, Sending, SpareSockets, open_socket
+from esl_agent.testing.web import FOREVER, PretendWebSocket, drop
+
+KEY = "secret-0123456789"
+
+
+def echo(connection: Any) -> None:
+    for message in connection:
+        if message == "crash":
+            drop(connection)
+        elif message == "bad":
+            connection.close(1008, f"bad input {KEY}")
+        elif message == "busy":
+            connection.close(1013, "try again later")
+        elif message == "bye":
+            connection.close(1000)
+        else:
+            connection.send(message)
+
+
+@pytest.fixture
+def pretend() -> Iterator[PretendWebSocket]:
+    with PretendWebSocket(echo) as server:
+        yield server
+
+
+def opened(pretend: PretendWebSocket, **options: Any) -> ProviderSocket:
+    return open_socket("stt", pretend.url, secrets=(KEY,), **options)
+
+
+def test_words_come_back_while_sound_still_goes_out(pretend):
+    socket = opened(pretend)
+
+    def sound() -> Iterator[str | bytes]:
+        for number in range(5):
+            yield bytes([number])
+            gevent.sleep(0.001)
+        yield "bye"
+
+    with Sending(socket, sound()):
+        assert list(socket.messages(2.0)) == [bytes([n]) for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("order", "retryable", "blame"),
+    [("crash", True, "service"), ("busy", True, "service"), ("bad", False, "request")],
+)
+def test_an_end_that_is_a_complaint_is_an_error(pretend, order, retryable, blame):
+    socket = opened(pretend)
+    socket.send(order)
+    with pytest.raises(ProviderError) as caught:
+        socket.receive(2.0)
+    assert (caught.value.retryable, caught.value.blame) == (retryable, blame)
+    assert KEY not in str(caught.value)
+
+
+def test_a_refused_handshake_tells_what_the_server_said(pretend):
+    pretend.refuse = (401, f'{{"err_code":"INVALID_AUTH","err_msg":"no {KEY}"}}'.encode())
+    with pytest.raises(ProviderError, match="401 INVALID_AUTH") as caught:
+        opened(pretend)
+    assert (caught.value.retryable, caught.value.blame) == (False, "setup")
+    assert KEY not in str(caught.value)
+    pretend.refuse = (429, b"busy")
+    with pytest.raises(ProviderError) as caught:
+        opened(pretend)
+    assert caught.value.retryable
+
+
+def test_a_server_that_never_answers_is_given_up(pretend):
+    pretend.before = FOREVER
+    with pytest.raises(ProviderError) as caught:
+        opened(pretend, timeout=0.05)
+    assert caught.value.retryable
+    pretend.before = 0.0
+
+
+def test_a_message_that_never_comes_is_given_up(pretend):
+    with pytest.raises(ProviderError, match="no message"):
+        opened(pretend).receive(0.02)
+
+
+def test_a_source_that_fails_ends_the_wait_for_answers(pretend):
+    socket = opened(pretend)
+
+    def sound() -> Iterator[str | bytes]:
+        yield "one"
+        raise ProviderError("stt", "the sound broke")
+
+    with pytest.raises(ProviderError, match="the sound broke"), Sending(socket, sound()):
+        list(socket.messages(2.0))
+
+
+def test_a_socket_given_back_is_taken_again_and_one_that_waits_too_long_is_closed(pretend):
+    spare = SpareSockets(lambda: opened(pretend), max_idle=0.05, keep_alive="ping", every=0.02)
+    first, has_waited = spare.take()
+    assert not has_waited
+    spare.give_back(first)
+    assert spare.take() == (first, True)
+    spare.give_back(first)
+    gevent.sleep(0.15)
+    assert pretend.open_connections == 0
+    second, has_waited = spare.take()
+    assert not has_waited
+    second.close()
+    assert pretend.connections == 2
+
+
+def test_a_call_that_begins_finds_a_socket_ready(pretend):
+    spare = SpareSockets(lambda: opened(pretend), max_idle=5.0)
+    spare.warm()
+    gevent.sleep(0.05)
+    socket, has_waited = spare.take()
+    assert has_waited
+    socket.send("hello")
+    assert socket.receive(1.0) == "hello"
+    socket.close()
+    spare.close()
