@@ -66,12 +66,13 @@ def load(
     """
     directory = Path(directory)
     problems: list[str] = []
+    environment = os.environ if environment is None else environment
     agent = _read(directory / "agent.yaml", problems)
-    service, defaults = _service(agent, os.environ if environment is None else environment, problems)
+    service, defaults = _service(agent, environment, problems)
     files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
     if not files:
         problems.append(f"{directory / 'dids'}: expected at least one file *.yaml that says who answers, got none")
-    dids = [did for path in files if (did := _did(path, defaults, engines, problems)) is not None]
+    dids = [did for path in files if (did := _did(path, defaults, engines, environment, problems)) is not None]
     _no_two_alike(dids, problems)
     if problems or service is None:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -145,7 +146,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[str]) -> DidConfig | None:
+def _did(
+    path: Path, defaults: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
+) -> DidConfig | None:
     before = len(problems)
     own = _read(path, problems)
     if len(problems) > before:
@@ -158,13 +161,12 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
     document = own.over(defaults)
     settings = validate(DidSettings, document, problems)
     _who_answers(own, problems)
-    specs = {stage: _engine(stage, document, catalogue, problems) for stage in STAGES}
-    stt, llm, tts = (specs[stage] for stage in STAGES)
+    stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
     if settings is not None and llm is not None:
         _tools_exist(settings, llm, document, problems)
     if settings is None or stt is None or llm is None or tts is None or len(problems) > before:
         return None
-    languages = {tag: _language(tag, document, catalogue, problems) for tag in settings.languages}
+    languages = {tag: _language(tag, document, catalogue, environment, problems) for tag in settings.languages}
     if len(problems) > before:
         return None
     return DidConfig(
@@ -178,13 +180,15 @@ def _did(path: Path, defaults: Document, catalogue: Catalogue, problems: list[st
     )
 
 
-def _language(tag: str, did: Document, catalogue: Catalogue, problems: list[str]) -> LanguageConfig | None:
+def _language(
+    tag: str, did: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
+) -> LanguageConfig | None:
     """The DID as it is in another language; None after adding a problem."""
     base = Document({key: value for key, value in did.data.items() if key != "languages"}, did.places)
     document = did.under(("languages", tag)).over(base)
     document.data["language"] = tag
     settings = validate(DidSettings, document, problems)
-    stt, llm, tts = (_engine(stage, document, catalogue, problems) for stage in STAGES)
+    stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
     if settings is None or stt is None or llm is None or tts is None:
         return None
     return LanguageConfig(cascade_of(settings), EngineSpecs(stt, llm, tts), context_of(settings, llm.options))
@@ -198,8 +202,11 @@ def _who_answers(own: Document, problems: list[str]) -> None:
         problems.append(problem(own.place((given[-1],) if given else ()), (), sentence))
 
 
-def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: list[str]) -> EngineSpec | None:
-    """The stage's engine with its options; None after adding a problem (or where ``validate`` already did)."""
+def _engine(
+    stage: Stage, document: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
+) -> EngineSpec | None:
+    """The stage's engine with its options, those of the environment first; None after adding a problem (or where
+    ``validate`` already did)."""
     choice: Any = document.data.get(stage, getattr(DidSettings(), stage))
     if not isinstance(choice, dict):
         return None
@@ -212,7 +219,8 @@ def _engine(stage: Stage, document: Document, catalogue: Catalogue, problems: li
         return None
     under = document.under((stage,))
     options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
-    made = validate(catalogue.options_class(stage, name), options, problems)
+    kind = catalogue.options_class(stage, name)
+    made = validate(kind, overlay(kind, environment).over(options), problems)
     return None if made is None else EngineSpec(stage, name, made)
 
 
