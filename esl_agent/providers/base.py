@@ -64,15 +64,18 @@ class Switched:
 class CallContext:
     """What a call tells its engines, and how they tell it what they did.
 
-    ``for_call(context)`` is an optional method of a provider: it returns the provider as that one call uses it (own
-    session id, own socket, own choice among fallbacks). What it returns may have ``close()``, called once at the
-    call's end. It does not wait: what it wants to have ready (a connection) it begins in a thread.
+    Optional methods of a provider: ``for_call(context)`` returns the provider as that one call uses it (own session
+    id, own socket, own choice among fallbacks), without waiting; what it returns may have ``close()``, called once at
+    the call's end. ``prepare()``: a call begins that will need it, have a connection ready; it may block and is called
+    in a greenlet of its own. ``warm()``: the service starts; returns without waiting.
     """
 
     id: str
     """The call's id; no other call has it."""
     tell: Callable[[Used | Switched], None]
     """Never blocks, never raises."""
+    affordable: Callable[[Stage, tuple[str, ...]], tuple[str, ...]] = lambda stage, names: names
+    """Which of a stage's providers (``Identity.name``, the preferred first) may be used now, in order; never none."""
 
 
 @dataclass(frozen=True, slots=True)
