@@ -76,7 +76,7 @@ class ProviderError(EslAgentError):
     ``retryable``: the same request may succeed if sent again, not before ``retry_after`` seconds where that is given.
     ``blame`` says what would fail next: this ``request`` only (too long, refused by a filter), the ``service`` (down,
     slow, speaking nonsense), or everything until somebody changes the ``setup`` (key, quota, plan, certificate, name of
-    a model).
+    a model). ``status`` and ``code``: what the service said, where it answered at all (outside text).
     """
 
     def __init__(
@@ -87,9 +87,13 @@ class ProviderError(EslAgentError):
         retryable: bool = False,
         retry_after: float | None = None,
         blame: Blame = "service",
+        status: int = 0,
+        code: str = "",
     ) -> None:
         super().__init__(f"{stage}: {message}")
         self.stage = stage
         self.retryable = retryable
         self.retry_after = retry_after
         self.blame: Blame = blame
+        self.status = status
+        self.code = code

@@ -83,7 +83,7 @@ class HttpServer:
         method: str,
         path: str = "",
         *,
-        expect: str = "",
+        expect: str | tuple[str, ...] = "",
         json: Any = None,
         data: Any = None,
         files: Any = None,
@@ -91,8 +91,8 @@ class HttpServer:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request and wait for the head of its answer. ``path`` is joined to the base URL; ``files`` and
-        ``data`` as ``requests`` has them. ``expect``: how the answer's content type must begin; an error page with
-        status 200 is none. ``json`` goes out as UTF-8."""
+        ``data`` as ``requests`` has them. ``expect``: how the answer's content type must begin, in one of these
+        ways; an error page with status 200 does not. ``json`` goes out as UTF-8."""
         url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
         extra = dict(headers or {})
         if json is not None:
@@ -118,7 +118,8 @@ class HttpServer:
                 raise answer.refusal()
             if expect and not answer.content_type.startswith(expect):
                 excerpt = scrubbed(_one_line(answer.excerpt()), self.secrets)
-                raise self.error(f"expected {expect}, got {answer.content_type or 'no content type'}: {excerpt}")
+                wanted = expect if isinstance(expect, str) else " or ".join(expect)
+                raise self.error(f"expected {wanted}, got {answer.content_type or 'no content type'}: {excerpt}")
         except BaseException:
             answer.close()
             raise
@@ -255,12 +256,7 @@ class Answer:
     def refusal(self) -> ProviderError:
         """The ProviderError for a status that is none of 2xx."""
         code, message = told(self.excerpt())
-        is_quota = any(word in code for word in _QUOTA)
-        blame: Blame = "service"
-        if self.status in _SETUP or is_quota:
-            blame = "setup"
-        elif self.status not in RETRYABLE and self.status < 500:
-            blame = "setup" if self.status in (404, 405) else "request"
+        blame = blame_for(self.status, code)
         shown = scrubbed(_one_line(f"HTTP {self.status} {code} {message}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
@@ -268,7 +264,18 @@ class Answer:
             retryable=blame == "service",
             retry_after=retry_after(self.headers, time.time()),
             blame=blame,
+            status=self.status,
+            code=scrubbed(code, self._server.secrets)[:MAX_TOLD],
         )
+
+
+def blame_for(status: int, code: str = "") -> Blame:
+    """Whom a refusal blames, by its HTTP status (services repeat it in WebSocket messages) and its code."""
+    if status in _SETUP or any(word in code for word in _QUOTA):
+        return "setup"
+    if status in RETRYABLE or status >= 500:
+        return "service"
+    return "setup" if status in (404, 405) else "request"
 
 
 def told(body: str) -> tuple[str, str]:

@@ -1,0 +1,13 @@
+"""Who shares what with a service: its limits and its health. Never the key itself."""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import urlsplit
+
+
+def account(url: str, key: str = "") -> str:
+    """The host of ``url`` and a digest of ``key``, for ``Identity.account``."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2] or url
+    return f"{host}#{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else host
