@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 
 import gevent
-from gevent.queue import Queue
+from gevent.event import Event
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.audio.silence import from_first_sound
@@ -46,20 +46,22 @@ _Key = tuple[str, int, int]
 
 
 class _Feed:
-    """The sound of one utterance: kept whole for a retry, and streamed to whoever recognises it now."""
+    """The sound of one utterance: kept whole for a retry, and streamed to whoever recognises it now. A recogniser that
+    was given up may still have a thread reading it until its end, so that all readers are woken, and every feed ends.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._more: Queue[None] = Queue()
+        self._more = Event()
         self._ended = False
 
     def add(self, pcm: bytes) -> None:
         self._pieces.append(pcm)
-        self._more.put(None)
+        self._wake()
 
     def end(self) -> None:
         self._ended = True
-        self._more.put(None)
+        self._wake()
 
     def __iter__(self) -> Iterator[bytes]:
         at = 0
@@ -69,7 +71,11 @@ class _Feed:
                 yield self._pieces[at - 1]
             if self._ended:
                 return
-            self._more.get()
+            self._more.wait()
+
+    def _wake(self) -> None:
+        waited, self._more = self._more, Event()
+        waited.set()
 
 
 class Workers:
@@ -121,8 +127,8 @@ class Workers:
         self._listen(utterance)
 
     def abandon_utterance(self, utterance: int) -> None:
-        self._feeds.pop(utterance, None)
         self._kill(("stt", utterance, 0))
+        self._drop_feed(utterance)
 
     def switch_language(self, language: str) -> None:
         """From the next request on. Ignored for a language that has no engines of its own."""
@@ -191,7 +197,8 @@ class Workers:
         """Stop everything. Idempotent; does not wait for the greenlets to end."""
         for key in list(self._running):
             self._kill(key)
-        self._feeds.clear()
+        for utterance in list(self._feeds):
+            self._drop_feed(utterance)
 
     def _listen(self, utterance: int) -> None:
         feed = self._feeds.get(utterance)
@@ -203,11 +210,15 @@ class Workers:
             for transcript in itertools.islice(transcripts, MAX_TRANSCRIPTS):
                 self._post(Transcribed(utterance, transcript.text, transcript.final))
                 if transcript.final:
-                    self._feeds.pop(utterance, None)
+                    self._drop_feed(utterance)
                     return
             raise ProviderError("stt", "no final transcript from the recogniser", retryable=True)
 
         self._start(("stt", utterance, 0), listen)
+
+    def _drop_feed(self, utterance: int) -> None:
+        if feed := self._feeds.pop(utterance, None):
+            feed.end()
 
     def _start(self, key: _Key, work: Callable[[], None]) -> None:
         self._kill(key)

@@ -351,3 +351,47 @@ def test_an_utterance_during_which_the_language_changed_is_recognised():
     workers.close_utterance(1)
     desk.until(lambda: desk.posted)
     assert desk.posted == [Transcribed(1, "hallo", True)]
+
+
+class TwoThreaded(Scripted):
+    """A recogniser that reads the sound in a greenlet of its own, as those over a WebSocket do."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        super().__init__(make)
+        self.readers: list[gevent.Greenlet] = []
+        self.heard: list[bytes] = []
+
+    def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Any]:
+        self.readers.append(gevent.spawn(lambda: self.heard.extend(audio)))
+        return self._run()
+
+
+@pytest.mark.parametrize("end", ["abandoned", "early final", "call over"])
+def test_whoever_still_reads_the_sound_of_an_utterance_that_is_over_comes_to_its_end(end):
+    stt = TwoThreaded(lambda: iter([Transcript("yes", True)]) if end == "early final" else silent())
+    desk = Desk(stt=stt)
+    desk.workers.open_utterance(1)
+    desk.workers.send_audio(1, bytes(320))
+    desk.until(lambda: stt.readers)
+    if end == "abandoned":
+        desk.workers.abandon_utterance(1)
+    elif end == "call over":
+        desk.workers.close()
+    with gevent.Timeout(PATIENCE):
+        gevent.joinall(stt.readers)
+    assert stt.readers
+
+
+def test_a_reader_left_over_from_a_failed_try_takes_no_sound_from_the_next():
+    stt = TwoThreaded(lambda: iter([]))
+    desk = Desk(stt=stt)
+    desk.workers.open_utterance(1)
+    desk.until(lambda: desk.posted)
+    desk.workers.retry_utterance(1)
+    for _ in range(4):
+        desk.workers.send_audio(1, b"\1\0")
+        gevent.sleep(0)
+    desk.workers.close_utterance(1)
+    with gevent.Timeout(PATIENCE):
+        gevent.joinall(stt.readers)
+    assert stt.heard == [b"\1\0"] * 8
