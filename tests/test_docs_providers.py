@@ -1,0 +1,69 @@
+"""Every example of docs/providers.md is a DID that loads, with engines that can be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from esl_agent import config
+from esl_agent.errors import Stage
+from esl_agent.lineup import make_lineup
+from esl_agent.providers import registry
+
+PAGE = Path(__file__).parent.parent / "docs" / "providers.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+KEY = "fake-key-0123456789"
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """(where it stands, the YAML) of each example."""
+    for found in re.finditer(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
+        heading = re.findall(r"^#+ (.+)$", TEXT[: found.start()], re.MULTILINE)[-1]
+        yield f"{heading}, line {TEXT.count(chr(10), 0, found.start()) + 1}", found[1]
+
+
+def key_variables(text: str) -> Iterator[str]:
+    """Every environment variable that a key may come from: those of the defaults, and those that ``text`` names."""
+    yield from re.findall(r"\w+_env: *[\"']?(\w+)", text)
+    for stage in get_args(Stage):
+        for name in registry.names(stage):
+            for field in dataclasses.fields(registry.options_class(stage, name)):
+                if field.name.endswith("_env") and isinstance(field.default, str) and field.default:
+                    yield field.default
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=where) for where, text in blocks()])
+def test_an_example_answers_calls_as_it_stands(text, tmp_path, monkeypatch):
+    for variable in key_variables(text):
+        monkeypatch.setenv(variable, KEY)
+    given = yaml.safe_load(text)
+    if not any(key in given for key in ("did", "prefix", "default")):
+        text = f"default: true\n{text}"
+    (tmp_path / "dids").mkdir()
+    (tmp_path / "agent.yaml").write_text("", encoding="utf-8")
+    (tmp_path / "dids" / "example.yaml").write_text(text, encoding="utf-8")
+    loaded = config.load(tmp_path, environment={})
+    lineup = make_lineup(loaded)
+    assert len(lineup.engines) == 1
+
+
+def test_every_engine_has_an_example():
+    shown = {
+        (stage, name) for _, text in blocks() for stage, name in re.findall(r"(stt|llm|tts):\s+engine: (\w+)", text)
+    }
+    shown |= {
+        (stage, name) for _, text in blocks() for stage, name in re.findall(r"(stt|llm|tts): \{engine: (\w+)", text)
+    }
+    missing = [
+        f"{stage}: {name}"
+        for stage in get_args(Stage)
+        for name in registry.names(stage)
+        if (stage, name) not in shown and name not in ("embedded", "rules")
+    ]
+    assert not missing, f"docs/providers.md lacks an example for {', '.join(missing)}"
