@@ -164,6 +164,11 @@ class Call:
                 journal.note("provider_failed", now, stage=stage, number=number, error=error)
             case ev.CommandFailed(what, reply):
                 journal.note("command_failed", now, command=what, reply=reply)
+            case ev.EngineSwitched(stage, before, after, reason):
+                journal.note("switched", now, stage=stage, before=before, after=after, reason=reason)
+                self.leg.announce("esl_agent::engine", {"stage": stage, "before": before, "after": after})
+            case ev.EngineUsed(stage, name):
+                journal.note("used", now, stage=stage, name=name, **_counted(event))
             case ev.EndRequested(reason):
                 journal.note("end_requested", now, reason=reason)
             case ev.PlaybackBegan(turn, clip):
@@ -259,3 +264,16 @@ class Call:
                 **{f"{name}_ms": str(round(seconds * 1000)) for name, seconds in spans.items()},
             },
         )
+
+
+def _counted(used: ev.EngineUsed) -> dict[str, int | float]:
+    """What a request used up, without what does not apply to its stage."""
+    counts = (
+        ("input_tokens", used.input_tokens),
+        ("cached_tokens", used.cached_tokens),
+        ("output_tokens", used.output_tokens),
+        ("characters", used.characters),
+        ("seconds", used.seconds),
+        ("estimate", int(used.is_estimate)),
+    )
+    return {name: count for name, count in counts if count}

@@ -16,7 +16,7 @@ log = logging.getLogger("esl_agent.call")
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: Notes of single steps, logged at DEBUG: a dozen lines a turn, which the turn's own line sums up.
-DETAILS = frozenset({"phase", "clause", "play", "began", "played", "speech", "speech_ended", "media"})
+DETAILS = frozenset({"phase", "clause", "play", "began", "played", "speech", "speech_ended", "media", "used"})
 #: Outside text is cut here in log lines.
 MAX_TEXT = 500
 

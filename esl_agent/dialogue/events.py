@@ -6,6 +6,7 @@ Whatever can arrive late carries the number it belongs to (utterance, turn, clip
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.actions import ToolCall
@@ -61,6 +62,14 @@ class EndRequested:
     """Somebody outside the dialogue (drain, operator) wants this call ended politely."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpent:
+    """Nothing more may be spent on this ``call``, or on any of its DID for the rest of the ``day``: it ends, politely,
+    at the next pause."""
+
+    scope: Literal["call", "day"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,30 @@ class TransferFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class EngineSwitched:
+    """From now on ``stage`` of this call is served by ``after``. For the journal; the dialogue does not care."""
+
+    stage: Stage
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUsed:
+    """What one request to ``name`` used up, as ``providers.base.Usage`` says. For the journal and the costs."""
+
+    stage: Stage
+    name: str
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    is_estimate: bool = False
+
+
 Event = (
     Answered
     | MediaStarted
@@ -185,6 +218,7 @@ Event = (
     | HungUp
     | Tick
     | EndRequested
+    | BudgetSpent
     | Transcribed
     | ReplyText
     | ReplyEnded
@@ -198,4 +232,6 @@ Event = (
     | CommandFailed
     | Transferred
     | TransferFailed
+    | EngineSwitched
+    | EngineUsed
 )

@@ -39,6 +39,8 @@ class Usage:
     characters: int = 0
     seconds: float = 0.0
     """Of sound that was recognised."""
+    is_estimate: bool = False
+    """The server did not say (the request was given up): tokens are ours, four characters each."""
 
 
 @dataclass(frozen=True, slots=True)
