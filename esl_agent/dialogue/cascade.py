@@ -151,6 +151,8 @@ class Cascade(Deadlines):
                     self._call_ends, self._is_stopping = now, True  # whoever comes back is told so
                 else:
                     self._close(self._phrases.ended, now, out)
+            case ev.BudgetSpent(scope):
+                self._spent = self._spent or scope
             case ev.CommandFailed(what="answer"):
                 self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
             case ev.HungUp():
@@ -166,7 +168,7 @@ class Cascade(Deadlines):
             self._warns_at = self._call_ends - self._limits.warn
         if not self._ear.is_open:
             self._media_due = now + self._limits.media
-        if self._phrases.greeting:
+        if self._phrases.greeting and not self._spent:
             self._say(Kind.GREETING, self._phrases.greeting, now, out, name="greeting")
         else:
             self._enter(Phase.LISTENING, now)

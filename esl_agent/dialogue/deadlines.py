@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from esl_agent.dialogue.actions import AbandonUtterance, Action, RetryUtterance
 from esl_agent.dialogue.duties import Duties
@@ -20,6 +21,8 @@ class Deadlines(Duties):
     _warns_at = math.inf
     _is_stopping = False
     """An operator ends the call, not the clock."""
+    _spent: Literal["", "call", "day"] = ""
+    """Whose budget is used up: nobody's, the call's, or that of all of the DID's calls today."""
 
     def _deadline(self) -> float | None:
         """The first of all deadlines, as of now."""
@@ -30,6 +33,8 @@ class Deadlines(Duties):
             due = min(due, self._call_ends, self._keys_due())
             if self._media_due is not None and self.phase is not Phase.WAITING:
                 due = min(due, self._media_due)
+            if self._is_winding_up:
+                due = min(due, self._since)
         return min(due, self._settling.due)
 
     def _phase_deadline(self) -> float:
@@ -79,6 +84,8 @@ class Deadlines(Duties):
             self._close(self._phrases.ended if self._is_stopping else self._phrases.too_long, now, out)
         elif self._media_due is not None and now >= self._media_due:
             self._close(self._phrases.failure, now, out)
+        elif self._is_winding_up:
+            self._wind_up(now, out)
         elif now >= self._keys_due():
             self._keys_overdue(now, out)
         elif self.phase is Phase.HOLDING:
@@ -116,6 +123,29 @@ class Deadlines(Duties):
                 self._llm_failed(turn, True, now, out)
             else:
                 self._tools_overdue(turn, now, out)
+
+    # The budget is spent
+
+    @property
+    def _is_winding_up(self) -> bool:
+        """The budget is spent, and this is the pause in which the call ends."""
+        return bool(self._spent) and self.phase in (Phase.LISTENING, Phase.HOLDING) and self._media_due is None
+
+    def _wind_up(self, now: float, out: list[Action]) -> None:
+        """Where no call of the DID is served any more, the last resort gets it; a dear one is ended."""
+        if self._spent == "day" and self._settings.last_resort.transfer and not self._has_fled:
+            self._give_up(now, out)
+        else:
+            self._close(self._phrases.budget or self._phrases.too_long, now, out)
+
+    def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
+        if self._spent:
+            self._wind_up(now, out)
+        else:
+            super()._ask(now, out, retries, fillers)
+
+    def _guess_if_due(self, now: float, out: list[Action]) -> bool:
+        return not self._spent and super()._guess_if_due(now, out)
 
     # Things go wrong
 

@@ -42,6 +42,7 @@ class Phrases:
         "I am sorry, our time is up. Thank you for calling. Goodbye.",
         "Last words when limits.call is reached.",
     )
+    budget: str = setting("", "Last words when budget.call_limit or day_limit is reached. Empty: those of too_long.")
     ended: str = setting(
         "I am sorry, I have to end our call now. Please call again in a moment. Goodbye.",
         "Last words when the service is stopped or an operator ends the call.",
@@ -57,7 +58,7 @@ class Phrases:
     def clauses(self) -> list[str]:
         """Every phrase, cut as the agent will speak it: what a cache can hold ready."""
         texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.time_warning, *self.filler)
-        last = (self.failure, self.too_long, self.ended, self.goodbye)
+        last = (self.failure, self.too_long, self.budget, self.ended, self.goodbye)
         return [clause for text in (*texts, *last) for clause in cut(text)]
 
 

@@ -60,6 +60,7 @@ STEPS = (
     "media_lost",
     "media_back",
     "drain",
+    "spent",
     "old",
 )
 
@@ -442,6 +443,8 @@ class Chaos(World):
                 self.send(ev.MediaStarted(RATE))
             case "drain" if pick == 7:
                 self.send(ev.EndRequested("drain"))
+            case "spent" if pick >= 6:
+                self.send(ev.BudgetSpent("day" if pick == 7 else "call"))
             case "old" if self.past:
                 self.tell(self.past[pick % len(self.past)])
 
