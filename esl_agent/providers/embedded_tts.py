@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,11 +11,10 @@ from typing import Any, ClassVar, Literal
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.base import EngineContext, Identity
 from esl_agent.providers.speech_worker import ESPEAK_RATE, FLITE_LIBRARY, FLITE_RATES
+from esl_agent.providers.spoken import speakable
 from esl_agent.providers.worker_pool import default_size, shared_pool
 from esl_agent.setting import STRICT, setting
 
-#: Characters of one clause that are spoken; what follows is cut at a word.
-MAX_TEXT = 2000
 _MODULE = "esl_agent.providers.speech_worker"
 
 
@@ -76,16 +73,6 @@ class EmbeddedVoice:
                 error = message[1:].decode("utf-8", "replace")
         if error:
             raise ProviderError("tts", f"embedded voice {self._voice!r}: {error}")
-
-
-def speakable(text: str) -> str:
-    """``text`` on one line, without control characters, at most MAX_TEXT long; empty when nothing can be spoken."""
-    text = text[: 2 * MAX_TEXT]
-    line = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
-    line = re.sub(r" +", " ", line).strip()
-    if len(line) > MAX_TEXT:
-        line = line[:MAX_TEXT].rpartition(" ")[0] or line[:MAX_TEXT]
-    return line if any(c.isalnum() for c in line) else ""
 
 
 def _chosen(options: EmbeddedVoiceOptions, language: str) -> tuple[str, str]:

@@ -8,7 +8,8 @@ import pytest
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers import embedded_tts
 from esl_agent.providers.base import EngineContext
-from esl_agent.providers.embedded_tts import MAX_TEXT, EmbeddedVoice, EmbeddedVoiceOptions, speakable
+from esl_agent.providers.embedded_tts import EmbeddedVoice, EmbeddedVoiceOptions
+from esl_agent.providers.spoken import MAX_TEXT, speakable
 from esl_agent.providers.worker_pool import WorkerPool
 from tests.providers.contract import TextToSpeechContract
 
