@@ -38,6 +38,8 @@ from esl_agent.wire.esl_commands import safe_text
 DONE = "done"
 #: How the message of a tool that failed begins.
 FAILED = "failed: "
+#: An argument of this name holds what nobody could read: the call was cut short, or is no JSON.
+UNREADABLE = "(unreadable)"
 #: Channel variables that a model may set begin so: none of FreeSWITCH's own does.
 VARIABLE_PREFIX = "agent_"
 MAX_SEND_DIGITS = 32
@@ -151,6 +153,8 @@ class Toolbox:
 
     def check(self, call: ToolCall) -> Request | ToolError:
         """What ``call`` (outside text) asks for, or what to tell the model. Never raises."""
+        if isinstance(call.arguments, Mapping) and UNREADABLE in call.arguments:
+            return ToolError("the arguments could not be read; send them again, as a JSON object")
         if call.name in self._http:
             return self._http_call(call, self._http[call.name])
         if call.name not in self._builtin:

@@ -14,6 +14,7 @@ from esl_agent.dialogue.actions import ToolCall
 from esl_agent.dialogue.destinations import DestinationSettings, Policy, TransferSettings
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpHeader, HttpParameter, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.tools import (
+    UNREADABLE,
     CollectDigitsRequest,
     HangUpRequest,
     HoldRequest,
@@ -240,3 +241,8 @@ NUMBER = {"parameters": {"number": HttpParameter()}}
 def test_an_http_tool_cannot_take_the_name_of_a_builtin():
     with pytest.raises(ValueError, match="built-in"):
         ToolsSettings(http={"transfer": ORDERS})
+
+
+def test_a_call_whose_arguments_were_cut_short_is_not_carried_out() -> None:
+    found = toolbox().check(ToolCall("1", "hang_up", {UNREADABLE: '{"rea'}))
+    assert isinstance(found, ToolError)
