@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from datetime import date
 from pathlib import Path
 
 from esl_agent import __version__
@@ -76,22 +77,30 @@ class _JsonLines(logging.Formatter):
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from esl_agent.advice import advice
     from esl_agent.server import Server
 
     config = configuration.load(options.conf)
     set_up_logging(config.service.log.level, config.service.log.format)
+    for line in advice(config, date.today()):
+        logging.getLogger(__name__).warning("%s", line)
     Server(options.conf, config).run()
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
+    from esl_agent.advice import advice
     from esl_agent.lineup import make_lineup
 
     config = configuration.load(options.conf)
     make_lineup(config)
     for did in config.dids:
         print(f"{did.key:<24} {did.name} ({did.file})")
-    print(f"{options.conf}: {len(config.dids)} DIDs, no problems")
+    warnings = advice(config, date.today())
+    for line in warnings:
+        print(f"warning: {line}")
+    told = f", {len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}" if warnings else ""
+    print(f"{options.conf}: {len(config.dids)} DIDs, no problems{told}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
@@ -13,7 +12,7 @@ from esl_agent import inbound
 from esl_agent.config import Config
 from esl_agent.doctor_checks import Finding, Findings, Mark
 from esl_agent.errors import CommandTimeout, ConfigError, EslAgentError, LegClosed
-from esl_agent.secret import secret
+from esl_agent.secret import beside, secret
 from esl_agent.wire.esl_commands import safe_text
 
 _COLOURS = {Mark.OK: "32", Mark.WARN: "33", Mark.FAIL: "31", Mark.UNCHECKED: "36"}
@@ -31,7 +30,7 @@ def run(config: Config, did: str | None, out: TextIO, environment: Mapping[str, 
     """
     seen: Counter[Mark] = Counter()
     colour = out.isatty()
-    for finding in _findings(config, did, os.environ if environment is None else environment):
+    for finding in _findings(config, did, environment):
         seen[finding.mark] += 1
         out.write(_line(finding, colour))
         out.flush()
@@ -42,11 +41,12 @@ def run(config: Config, did: str | None, out: TextIO, environment: Mapping[str, 
     return seen[Mark.FAIL]
 
 
-def _findings(config: Config, did: str | None, environment: Mapping[str, str]) -> Findings:
+def _findings(config: Config, did: str | None, environment: Mapping[str, str] | None) -> Findings:
     settings = config.service.event_socket
     where = f"{settings.host}:{settings.port}"
     try:
-        password = secret(settings.password_env, settings.password_file, environment)
+        with beside(config.constants):
+            password = secret(settings.password_env, settings.password_file, environment)
     except ConfigError as error:
         yield Finding(Mark.FAIL, "event socket", str(error), "let event_socket.password_file name a readable file")
         password = None

@@ -19,6 +19,7 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.http_tools import HttpTools
 from esl_agent.providers import registry
 from esl_agent.providers.base import EngineContext, Engines
+from esl_agent.secret import beside
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.workers import speak
 
@@ -83,8 +84,9 @@ def make_lineup(config: Config) -> Lineup:
                 f"media.rate: 16000, got enabled: {s1.enabled}, rate: {media.rate}"
             )
         try:
-            engines[did.key] = make_engines(did)
-            duties[did.key] = Duties.of(did)
+            with beside(config.constants):
+                engines[did.key] = make_engines(did)
+                duties[did.key] = Duties.of(did)
             second_opinion(did.cascade.barge_in.second_opinion)
         except ConfigError as error:
             problems.extend(f"{did.file}: {problem}" for problem in error.problems)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from esl_agent.errors import ConfigError
@@ -14,13 +16,30 @@ _MAX_SECRET = 16 * 1024
 #: What shorter secrets are made of occurs in ordinary words.
 _MIN_SCRUBBED = 6
 
+_beside: ContextVar[Mapping[str, str]] = ContextVar("_beside")
+
+
+@contextmanager
+def beside(constants: Mapping[str, str]) -> Iterator[None]:
+    """Within it, secrets that the environment does not hold are looked for in ``constants`` (of ``legacy_config``)."""
+    token = _beside.set(constants)
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+def _variables() -> Mapping[str, str]:
+    """The environment where it says anything, and what is beside it."""
+    return {**_beside.get({}), **{name: value for name, value in os.environ.items() if value}}
+
 
 def secret(variable: str, file: str, environment: Mapping[str, str] | None = None) -> str | None:
     """The secret in environment ``variable``, else in ``file`` (first line, without its end), else None.
 
     Raises ConfigError if the file is named and cannot be read.
     """
-    environment = os.environ if environment is None else environment
+    environment = _variables() if environment is None else environment
     if variable and environment.get(variable):
         return environment[variable]
     if not file:
@@ -36,7 +55,7 @@ def secret(variable: str, file: str, environment: Mapping[str, str] | None = Non
 def required(where: str, variable: str, file: str, *others: str, environment: Mapping[str, str] | None = None) -> str:
     """The secret an engine cannot work without. ``others``: older names of the variable. Raises ConfigError, also for
     one that could not stand in a header."""
-    known = os.environ if environment is None else environment
+    known = _variables() if environment is None else environment
     for name in (variable, *others):
         if known.get(name):
             found: str | None = known[name]

@@ -24,6 +24,7 @@ from esl_agent.dialogue.phase import Phase
 from esl_agent.errors import ConfigError
 from esl_agent.providers import registry
 from esl_agent.providers.base import Engines, Identity, LanguageModel, Transcript
+from esl_agent.secret import beside
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.wire.esl_commands import safe_text
 from esl_agent.workers import Workers
@@ -51,7 +52,9 @@ def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> No
         known = ", ".join(each.key.removeprefix("= ") for each in config.dids) or "none"
         raise ConfigError([f"nobody answers {number!r}: no file of dids/ is for it, and none is the default ({known})"])
     llm = did.engines.llm
-    converse(did, registry.make("llm", llm.name, llm.options, did.context), lines_in, out)
+    with beside(config.constants):
+        model = registry.make("llm", llm.name, llm.options, did.context)
+    converse(did, model, lines_in, out)
 
 
 def converse(

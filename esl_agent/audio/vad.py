@@ -22,13 +22,16 @@ class VadSettings:
     """Which frames count as voiced."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    aggressiveness: int = setting(2, "webrtcvad mode: 0 lets most through, 3 least.", ge=0, le=3)
+    aggressiveness: int = setting(
+        2, "webrtcvad mode: 0 lets most through, 3 least.", ge=0, le=3, env="VAD_AGGRESSIVENESS"
+    )
     min_volume: int = setting(
         500,
         "RMS level (0-32768) a frame needs to be voiced on a line whose noise is not known yet. The threshold in use "
         "follows the line's noise from there, between an eighth and sixteen times this value.",
         ge=0,
         le=20000,
+        env="MIN_VOLUME_THRESHOLD",
     )
     adapt: bool = setting(True, "Let the level threshold follow the line's noise. Off: min_volume is the threshold.")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from esl_agent.config import constants
 from esl_agent.config.did import (
     IDENTITY,
     STAGES,
@@ -24,7 +25,8 @@ from esl_agent.config.did import (
     spell_out_media,
     spell_out_numbers,
 )
-from esl_agent.config.environment import overlay
+from esl_agent.config.environment import Given, overlay
+from esl_agent.config.older_names import remarks
 from esl_agent.config.service import ServiceSettings
 from esl_agent.config.source import Document, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
@@ -43,6 +45,10 @@ class Config:
     _exact: Mapping[str, DidConfig] = field(default_factory=dict, repr=False)
     _prefixes: Mapping[str, DidConfig] = field(default_factory=dict, repr=False)
     _default: DidConfig | None = field(default=None, repr=False)
+    constants: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What ``legacy_config`` gave, secrets among it: make engines within ``secret.beside`` it."""
+    remarks: tuple[str, ...] = ()
+    """What is no mistake, but has not the effect that somebody may expect."""
 
     def find(self, number: str) -> DidConfig | None:
         """Who answers ``number`` (outside text): the whole number, else the longest prefix, else the default.
@@ -66,13 +72,13 @@ def load(
     """
     directory = Path(directory)
     problems: list[str] = []
-    environment = os.environ if environment is None else environment
     agent = _read(directory / "agent.yaml", problems)
-    service, defaults = _service(agent, environment, problems)
+    given = _given(directory, agent, os.environ if environment is None else environment, problems)
+    service, defaults = _service(agent, given, problems)
     files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
     if not files:
         problems.append(f"{directory / 'dids'}: expected at least one file *.yaml that says who answers, got none")
-    dids = [did for path in files if (did := _did(path, defaults, engines, environment, problems)) is not None]
+    dids = [did for path in files if (did := _did(path, defaults, engines, given, problems)) is not None]
     _no_two_alike(dids, problems)
     if problems or service is None:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -82,6 +88,8 @@ def load(
         {normalised(d.settings.did): d for d in dids if d.settings.did},
         {normalised(d.settings.prefix): d for d in dids if d.settings.prefix},
         next((d for d in dids if d.settings.default), None),
+        given.constants,
+        tuple(remarks({name: str(given.place(name)) for name in given})),
     )
 
 
@@ -102,6 +110,18 @@ def _read(path: Path, problems: list[str]) -> Document:
     except ConfigError as error:
         problems.extend(error.problems)
         return Document({})
+
+
+def _given(directory: Path, agent: Document, environment: Mapping[str, str], problems: list[str]) -> Given:
+    """The environment, and below it the constants of the older program that ``agent.yaml`` names."""
+    named = agent.data.get("legacy_config")
+    if not isinstance(named, str) or not named:
+        return Given(environment)
+    try:
+        return Given(environment, *constants.read(directory / named))
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return Given(environment)
 
 
 def _service(
@@ -158,7 +178,7 @@ def _did(
     for key in ("did", "prefix"):
         if type(own.data.get(key)) is int:
             own.data[key] = str(own.data[key])
-    document = own.over(defaults)
+    document = overlay(DidSettings, environment).over(own.over(defaults))
     settings = validate(DidSettings, document, problems)
     _who_answers(own, problems)
     stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)

@@ -13,6 +13,7 @@ from typing import Any
 from esl_agent.config.did import STAGES, Catalogue, DidSettings
 from esl_agent.config.environment import variables
 from esl_agent.config.service import ServiceSettings
+from esl_agent.config.source import KeyPath
 from esl_agent.config.validate import group_in, is_by_name, settings_of
 
 _HEAD = """# Settings
@@ -79,8 +80,13 @@ def _paragraphs(doc: str) -> str:
 
 
 def _environment(engines: Catalogue) -> str:
-    found = {name: ".".join(map(str, path)) for name, path, _ in variables(ServiceSettings)}
-    lines = ["| variable | sets |", "|---|---|", *(f"| `{name}` | `{path}` |" for name, path in sorted(found.items()))]
+    found = {name: f"`{_path(path)}`" for name, path, _ in variables(ServiceSettings)}
+    found |= {name: f"`{_path(path)}` of every DID" for name, path, _ in variables(DidSettings)}
+    for stage in STAGES:
+        for engine in engines.names(stage):
+            for name, path, _ in variables(engines.options_class(stage, engine)):
+                found[name] = " and ".join(filter(None, (found.get(name), f"{stage} engine {engine}: `{_path(path)}`")))
+    lines = ["| variable | sets |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in sorted(found.items()))]
     named: dict[str, str] = {}
     for stage in STAGES:
         for engine in engines.names(stage):
@@ -89,9 +95,14 @@ def _environment(engines: Catalogue) -> str:
                     named.setdefault(item.default, f"{stage} engine {engine}: the secret that `{name}` names")
     named.setdefault("FREESWITCH_PASSWORD", "`event_socket`: the secret that `password_env` names")
     lines += [f"| `{name}` | {what} |" for name, what in sorted(named.items())]
-    return "What is set in the environment wins over the files; an empty variable counts as not set.\n\n" + (
-        "\n".join(lines) + "\n"
-    )
+    return (
+        "What is set in the environment wins over the files; an empty variable counts as not set. Between the two come "
+        "the constants of `legacy_config`. [migrating.md](migrating.md) lists every older name.\n\n"
+    ) + ("\n".join(lines) + "\n")
+
+
+def _path(path: KeyPath) -> str:
+    return ".".join(map(str, path))
 
 
 def type_name(kind: Any) -> str:

@@ -255,3 +255,8 @@ class ServiceSettings:
     log: LogSettings = setting(LogSettings, "What is written to standard error.")
     records: RecordSettings = setting(RecordSettings, "One JSON file for each finished call.")
     transfers: Totals = setting(Totals, "How many transfers there may be, over all DIDs.")
+    legacy_config: str = setting(
+        "",
+        "A config.py of an older program, relative to this file: of the constants in it (text and numbers; it is read "
+        "and never run) those that docs/migrating.md lists count after the environment and before YAML.",
+    )

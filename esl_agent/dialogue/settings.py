@@ -68,7 +68,11 @@ class EndpointingSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     silence: float = setting(
-        0.7, "Seconds without voice that end an utterance when nothing is known about it.", ge=0.1, le=5.0
+        0.7,
+        "Seconds without voice that end an utterance when nothing is known about it.",
+        ge=0.1,
+        le=5.0,
+        env="SILENCE_DURATION",
     )
     adapt: bool = setting(
         True,
@@ -210,7 +214,13 @@ class LimitSettings:
         ge=1,
         le=20,
     )
-    history: int = setting(40, "Messages of history sent to the model; the system prompt is never cut.", ge=2, le=1000)
+    history: int = setting(
+        40,
+        "Messages of history sent to the model; the system prompt is never cut.",
+        ge=2,
+        le=1000,
+        env="MAX_CONVERSATION_HISTORY",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Names that older programs gave their settings, in the environment or as constants of a ``config.py``.
+
+What a name sets is declared where the setting is (``setting(..., env=NAME)``, or a ``..._env`` whose default it is);
+this table says which names there are, which of them no constant of a file may be overlooked, and which have no effect.
+``docs/migrating.md`` says the same in prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Read from the environment, and from the constants of ``legacy_config``. What each sets, for people.
+USED: Mapping[str, str] = {
+    "LLAMA3_API_URL": "llm engine llama3_api: where it is",
+    "LLAMA3_TIMEOUT": "llm engine llama3_api: its timeout",
+    "LLM_API_URL": "llm engine ollama: where it is",
+    "CHATBOT_API_URL": "llm engine chatbot: its HTTP address",
+    "CHATBOT_WS_URL": "llm engine chatbot: its WebSocket",
+    "GPU_SERVER_URL": "stt engine transcribe: where it is",
+    "MAX_CONVERSATION_HISTORY": "limits.history of every DID",
+    "SILENCE_DURATION": "endpointing.silence of every DID",
+    "MIN_VOLUME_THRESHOLD": "vad.min_volume of every DID",
+    "VAD_AGGRESSIVENESS": "vad.aggressiveness of every DID",
+    "LOG_LEVEL": "log.level",
+    "FREESWITCH_HOST": "event_socket.host",
+    "FREESWITCH_PORT": "event_socket.port",
+    "FREESWITCH_PASSWORD": "the secret of event_socket.password_env",
+    "WS_HOST": "audio.s1_listener.host",
+    "WS_PORT": "audio.s1_listener.port",
+    "ELEVENLABS_API_KEY": "tts engine elevenlabs: its key",
+    "API_KEY": "tts engine elevenlabs: its key",
+    "VOICE_ID": "tts engine elevenlabs: the voice",
+    "OPENAI_API_KEY": "the key of the engines openai",
+}
+
+#: Accepted and without effect: the part of the product that would need them does not exist.
+NOT_USED_YET: Mapping[str, str] = {
+    "ELEVENLABS_AGENT_ID": "agents of ElevenLabs",
+    "OPENAI_WS_URL": "OpenAI's Realtime interface",
+    "AUDIOSOCKET_HOST": "Asterisk",
+    "AUDIOSOCKET_PORT": "Asterisk",
+    "AUDIOSOCKET_ADDR": "Asterisk",
+    "VOICEAI_APP": "Asterisk",
+    "VOICEAI_CALLERID": "Asterisk",
+    "SIP_TRUNK": "Asterisk",
+    "AUDIO_CHUNK_SIZE_MS": "baresip",
+    "EXOLVE_SIP_USER": "baresip",
+    "EXOLVE_SIP_PASS": "baresip",
+    "EXOLVE_SIP_DOMAIN": "baresip",
+}
+
+#: Read by Python itself, before any program begins.
+OF_PYTHON: Mapping[str, str] = {"PYTHONIOENCODING": "how Python writes to the terminal"}
+
+
+def remarks(given: Mapping[str, str]) -> list[str]:
+    """What to tell the operator of names that are given (``given``: name -> where) and have no effect, or not the one
+    they had."""
+    idle: dict[str, list[str]] = {}
+    for name, door in NOT_USED_YET.items():
+        if name in given:
+            idle.setdefault(door, []).append(f"{name} ({given[name]})")
+    found = [f"no effect yet, because this version has no {door}: {', '.join(names)}" for door, names in idle.items()]
+    if "SILENCE_DURATION" in given:
+        found.append(
+            f"SILENCE_DURATION ({given['SILENCE_DURATION']}): while endpointing.adapt is on it is only where the "
+            "silence that ends an utterance starts from; what follows depends on the words and on the caller"
+        )
+    return found
