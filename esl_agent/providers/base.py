@@ -100,9 +100,11 @@ class Transcript:
 
 
 class SpeechToText(Protocol):
-    identity: Identity
-    streaming: bool
-    """True: it works while the caller still speaks. False: it starts when the audio iterator ends."""
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def streaming(self) -> bool:
+        """True: it works while the caller still speaks. False: it starts when the audio iterator ends."""
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
         """Exactly one final transcript, last; where it comes before the sound has ended, it ends the utterance.
@@ -139,18 +141,23 @@ ReplyPart = TextPart | HangUpPart | ToolCallPart | UsagePart
 
 
 class LanguageModel(Protocol):
-    identity: Identity
+    @property
+    def identity(self) -> Identity: ...
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The reply in pieces, in order. ``tools``: what it may call; a model without function calling ignores them."""
 
 
 class TextToSpeech(Protocol):
-    identity: Identity
-    rate: int
-    """Samples a second of what ``speak`` yields."""
-    voice: str
-    """Names the voice with all that changes its sound; part of the key under which clips are cached."""
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def rate(self) -> int:
+        """Samples a second of what ``speak`` yields."""
+
+    @property
+    def voice(self) -> str:
+        """Names the voice with all that changes its sound; part of the key under which clips are cached."""
 
     def speak(self, text: str) -> Iterator[bytes]:
         """PCM16 mono at ``rate`` in pieces of any even length."""

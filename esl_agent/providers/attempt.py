@@ -1,0 +1,170 @@
+"""One request to one provider, in a greenlet of its own: whoever waits for it can walk away at any moment, whatever
+the provider does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import gevent
+from gevent.queue import Queue
+
+from esl_agent.errors import ProviderError, Stage
+from esl_agent.providers.accounts import Busy, Slots
+from esl_agent.providers.base import Identity, Usage, Used
+from esl_agent.providers.breaker import Breaker
+from esl_agent.providers.resilience_settings import BreakerSettings
+
+log = logging.getLogger(__name__)
+
+#: Pieces that a provider may be ahead of whoever uses them.
+READ_AHEAD = 8
+#: Characters of a token, where the server does not say how many it counted.
+CHARACTERS_A_TOKEN = 4
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a request costs. The stages fill in what they know while it runs."""
+
+    told: Usage | None = None
+    """The server's own count."""
+    asked: int = 0
+    """Characters that were sent to a model."""
+    answered: int = 0
+    """Characters that came from it."""
+    characters: int = 0
+    """Characters that were sent to a voice."""
+    seconds: Callable[[], float] = float
+    """Of sound that a recogniser took."""
+
+    def usage(self) -> Usage:
+        if self.told is not None:
+            return self.told
+        if not self.asked:
+            return Usage(characters=self.characters, seconds=round(self.seconds(), 3))
+        return Usage(
+            input_tokens=-(-self.asked // CHARACTERS_A_TOKEN),
+            output_tokens=-(-self.answered // CHARACTERS_A_TOKEN),
+            is_estimate=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What an attempt has to respect and to report to."""
+
+    stage: Stage
+    identity: Identity
+    slots: Slots
+    breaker: Breaker
+    settings: BreakerSettings
+    tell: Callable[[Used], None]
+
+
+class Ended:
+    """The answer is complete."""
+
+
+ENDED = Ended()
+
+
+class Attempt(Generic[T]):
+    """Puts ``(itself, piece)`` into ``arrivals``, at last ``(itself, ENDED)`` or ``(itself, ProviderError)``.
+
+    Ended exactly once, by ``served``, ``failed`` or ``let_go``; the later ones of them do nothing. What it cost is told
+    if something of an answer came, or if we gave it up: a request that the service refused costs nothing.
+    """
+
+    __slots__ = ("_account", "_greenlet", "_is_over", "_is_probe", "_tally", "due", "pieces")
+
+    def __init__(
+        self,
+        account: Account,
+        make: Callable[[Tally], Generator[T]],
+        arrivals: Queue[tuple[Attempt[T], object]],
+        *,
+        due: float,
+        slot_patience: float,
+    ) -> None:
+        """``make`` opens the request; it is called in the new greenlet. ``due``: for whoever waits; not used here."""
+        self.due = due
+        self.pieces = 0
+        """Counted by whoever reads ``arrivals``."""
+        self._account = account
+        self._tally = Tally()
+        self._is_over = False
+        self._is_probe = account.breaker.begin()
+        self._greenlet = gevent.spawn(self._run, make, arrivals, slot_patience)
+
+    @property
+    def name(self) -> str:
+        return self._account.identity.name
+
+    def served(self) -> None:
+        if self._end():
+            self._account.breaker.succeeded(self._is_probe)
+            self._tell()
+
+    def failed(self, error: ProviderError, *, was_given_up: bool = False) -> None:
+        """``was_given_up``: by us; the service may still be working on it."""
+        if self._end():
+            if isinstance(error, Busy):
+                self._account.breaker.let_go(self._is_probe)
+                return
+            self._account.breaker.failed(self._is_probe, error.blame, str(error), self._account.settings)
+            if self.pieces or was_given_up:
+                self._tell()
+
+    def let_go(self) -> None:
+        """Nobody wants the rest."""
+        if self._end():
+            if self.pieces:
+                self._account.breaker.succeeded(self._is_probe)
+            else:
+                self._account.breaker.let_go(self._is_probe)
+            self._tell()
+
+    def _end(self) -> bool:
+        is_first, self._is_over = not self._is_over, True
+        if is_first:
+            self._greenlet.kill(block=False)
+        return is_first
+
+    def _tell(self) -> None:
+        usage = self._tally.usage()
+        if usage != _NOTHING:
+            self._account.tell(Used(self._account.stage, self.name, usage))
+
+    def _run(
+        self,
+        make: Callable[[Tally], Generator[T]],
+        arrivals: Queue[tuple[Attempt[T], object]],
+        slot_patience: float,
+    ) -> None:
+        account = self._account
+        outcome: object = ENDED
+        try:
+            with (
+                account.slots.one(account.stage, account.identity.at_once, slot_patience),
+                closing(make(self._tally)) as pieces,
+            ):
+                for piece in pieces:
+                    arrivals.put((self, piece))
+        except ProviderError as error:
+            outcome = error
+        except gevent.Timeout as error:
+            outcome = ProviderError(account.stage, f"{self.name}: timed out: {error}", retryable=True)
+        except Exception as error:  # an edge that logs: a provider's bug must not end the call
+            log.exception("%s %s: unexpected error", account.stage, self.name)
+            outcome = ProviderError(account.stage, f"{self.name}: {error!r}")
+        arrivals.put((self, outcome))
+
+
+_NOTHING = Usage()
