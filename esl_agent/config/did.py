@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import AfterValidator, WithJsonSchema
 
 from esl_agent.config.source import Document
+from esl_agent.costs import Budget
 from esl_agent.dialogue.destinations import Policy, Refusal, check_names
 from esl_agent.dialogue.settings import CascadeSettings, Phrases
 from esl_agent.errors import Stage
@@ -125,6 +126,7 @@ class DidSettings(CascadeSettings):
         "the model may switch to them, and back.",
     )
     media: MediaSettings = setting(MediaSettings, "How sound travels between FreeSWITCH and us.")
+    budget: Budget = setting(Budget, "What calls may cost.")
 
     def __post_init__(self) -> None:
         check_names(self.destinations)

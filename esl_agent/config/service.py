@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
+from esl_agent.prices import Price, check_price_name
 from esl_agent.setting import STRICT, setting
 from esl_agent.transfers import Totals
 
@@ -59,6 +60,11 @@ def _check_ports(ports: tuple[int, int]) -> tuple[int, int]:
     return ports
 
 
+def _check_price_name(name: str) -> str:
+    check_price_name(name)
+    return name
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -69,6 +75,7 @@ Network = Annotated[str, AfterValidator(_check_network)]
 Ipv4 = Annotated[str, AfterValidator(_check_ipv4)]
 OptionalIpv4 = Annotated[str, AfterValidator(_check_optional_ipv4)]
 Ports = Annotated[tuple[int, int], AfterValidator(_check_ports)]
+PriceName = Annotated[str, AfterValidator(_check_price_name)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
@@ -255,6 +262,12 @@ class ServiceSettings:
     log: LogSettings = setting(LogSettings, "What is written to standard error.")
     records: RecordSettings = setting(RecordSettings, "One JSON file for each finished call.")
     transfers: Totals = setting(Totals, "How many transfers there may be, over all DIDs.")
+    currency: str = setting("", "What prices and budgets are in, such as EUR.", pattern="^[A-Za-z]{0,8}$")
+    prices: dict[PriceName, Price] = setting(
+        dict,
+        "What engines cost, by engine (openai), engine/model (openai/gpt-x), or how these begin (openai/gpt-x*). The "
+        "longest match wins; what matches nothing counts as free. Calls that come after a reload have the new prices.",
+    )
     legacy_config: str = setting(
         "",
         "A config.py of an older program, relative to this file: of the constants in it (text and numbers; it is read "
