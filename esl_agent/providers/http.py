@@ -43,8 +43,8 @@ DRAIN = 0.25
 RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 #: Key, credit, plan: nothing will succeed until somebody acts.
 _SETUP = frozenset({401, 402, 403, 407})
-#: A refusal with status 429 that is no matter of time (OpenAI, and what imitates it).
-_QUOTA = ("insufficient_quota", "quota_exceeded", "billing")
+#: A refusal with status 429 that is no matter of time (OpenAI, and what imitates it), and one with 400 (Anthropic).
+_QUOTA = ("insufficient_quota", "quota_exceeded", "billing", "credit balance")
 _READ = 65536
 
 _FAULTS = (
@@ -89,10 +89,13 @@ class HttpServer:
         files: Any = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+        read_timeout: float | None = None,
     ) -> Answer:
         """Send a request and wait for the head of its answer. ``path`` is joined to the base URL; ``files`` and
         ``data`` as ``requests`` has them. ``expect``: how the answer's content type must begin, in one of these
-        ways; an error page with status 200 does not. ``json`` goes out as UTF-8."""
+        ways; an error page with status 200 does not. ``json`` goes out as UTF-8. ``accept``: statuses outside 2xx
+        whose answer is wanted all the same. ``read_timeout``: other than the server's."""
         url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
         extra = dict(headers or {})
         if json is not None:
@@ -106,7 +109,7 @@ class HttpServer:
                 files=files,
                 params=params,
                 headers=extra,
-                timeout=self._timeout,
+                timeout=(self._timeout[0], read_timeout or self._timeout[1]),
                 stream=True,
                 allow_redirects=False,
             )
@@ -114,6 +117,8 @@ class HttpServer:
             raise self.fault(error) from None
         answer = Answer(self, response)
         try:
+            if response.status_code in accept:
+                return answer
             if not 200 <= response.status_code < 300:
                 raise answer.refusal()
             if expect and not answer.content_type.startswith(expect):
@@ -233,11 +238,18 @@ class Answer:
                 f"expected JSON, got {_one_line(data[:80].decode('utf-8', 'replace'))!r}"
             ) from None
 
-    def drain(self) -> None:
-        """Read the rest, if it comes soon and is short; else the connection will be closed."""
+    def hurry(self, seconds: float) -> None:
+        """All that matters has come: from now on no two pieces of the answer may be farther apart."""
         try:
             if (sock := getattr(self._response.raw.connection, "sock", None)) is not None:
-                sock.settimeout(DRAIN)
+                sock.settimeout(seconds)
+        except OSError:
+            return
+
+    def drain(self) -> None:
+        """Read the rest, if it comes soon and is short; else the connection will be closed."""
+        self.hurry(DRAIN)
+        try:
             for _ in zip(range(16), iter(lambda: self._response.raw.read1(_READ), b""), strict=False):
                 pass
         except _FAULTS:
@@ -256,12 +268,13 @@ class Answer:
     def refusal(self) -> ProviderError:
         """The ProviderError for a status that is none of 2xx."""
         code, message = told(self.excerpt())
-        blame = blame_for(self.status, code)
+        blame = blame_for(self.status, f"{code} {message}" if "credit balance" in message else code)
+        should_retry = {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""), blame == "service")
         shown = scrubbed(_one_line(f"HTTP {self.status} {code} {message}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
             f"{self._server.base_url}: {shown}",
-            retryable=blame == "service",
+            retryable=should_retry,
             retry_after=retry_after(self.headers, time.time()),
             blame=blame,
             status=self.status,

@@ -66,6 +66,8 @@ def test_an_answer_that_is_left_early_closes_its_connection(pretend):
         (Fault(instead=Reply.json({"error": {"message": f"bad key {KEY}"}}, 401)), False, "setup"),
         (Fault(instead=Reply.json({"error": {"code": "insufficient_quota", "message": "pay"}}, 429)), False, "setup"),
         (Fault(instead=Reply.json({"detail": {"status": "system_busy"}}, 429)), True, "service"),
+        (Fault(instead=Reply.json({"error": {"code": "rate_limit"}}, 429, x_should_retry="false")), False, "service"),
+        (Fault(instead=Reply.json({"error": {"message": "Your credit balance is too low"}}, 400)), False, "setup"),
         (Fault(instead=Reply.json({"detail": [{"loc": ["body"], "msg": "missing"}]}, 422)), False, "request"),
         (Fault(instead=Reply.json({"error": "no such model"}, 404)), False, "setup"),
         (Fault(instead=Reply(b"<html>bad gateway", 502, "text/html")), True, "service"),
@@ -110,3 +112,9 @@ def test_errors_are_read_in_every_shape_that_services_use():
     assert told('{"err_code":"INVALID_AUTH","err_msg":"no"}') == ("INVALID_AUTH", "no")
     assert told("<html>") == ("", "<html>")
     assert told("[" * 100000)[0] == ""
+
+
+def test_a_refusal_that_is_wanted_is_an_answer(pretend):
+    pretend.faults = [Fault(instead=Reply.json({"detail": "x"}, 422))]
+    with ours(pretend).ask("POST", "json", json={}, accept=(422,)) as answer:
+        assert (answer.status, answer.json()) == (422, {"detail": "x"})
