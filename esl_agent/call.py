@@ -6,10 +6,14 @@ the actions that come back. Carrying out never blocks: it sends, spawns or kills
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+import gevent
+
+from esl_agent.costs import CallCosts, Passed
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.cascade import Cascade
@@ -19,6 +23,8 @@ from esl_agent.legs.base import CallLeg, Clip, MediaStream
 from esl_agent.mailbox import Mailbox
 from esl_agent.transfers import CallTransfers
 from esl_agent.workers import Workers
+
+log = logging.getLogger(__name__)
 
 #: After our hang-up the switch may take this long to say that the call is over.
 HANG_UP_SECONDS = 5.0
@@ -61,9 +67,10 @@ class Call:
         mailbox: Mailbox,
         journal: Journal,
         transfers: CallTransfers | None = None,
+        costs: CallCosts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``transfers``: without it every transfer is refused."""
+        """``transfers``: without it every transfer is refused. ``costs``: who is told by the engines' CallContext."""
         self.leg = leg
         self.media = media
         self.dialogue = dialogue
@@ -71,6 +78,8 @@ class Call:
         self.mailbox = mailbox
         self._workers = workers
         self._transfers = transfers
+        self._costs = costs
+        self._shown: dict[str, str] = {}
         self._clock = clock
         self._ends_by: float | None = None
         self._is_over = False
@@ -100,9 +109,11 @@ class Call:
     def run(self) -> None:
         """Answer the call and see it through to its end. Returns when nothing of it is left."""
         try:
+            self._costs_changed(self._clock())
             self.leg.answer()
             for event in self.mailbox.until(self._deadline):
                 self._handle(event, self._clock())
+            self._settle_costs()
         finally:
             if self._transfers is not None:
                 self._transfers.close()
@@ -169,6 +180,7 @@ class Call:
                 self.leg.announce("esl_agent::engine", {"stage": stage, "before": before, "after": after})
             case ev.EngineUsed(stage, name):
                 journal.note("used", now, stage=stage, name=name, **_counted(event))
+                self._costs_changed(now)
             case ev.EndRequested(reason):
                 journal.note("end_requested", now, reason=reason)
             case ev.PlaybackBegan(turn, clip):
@@ -237,6 +249,41 @@ class Call:
     def _hang_up(self, action: act.HangUp) -> None:
         self._ends_by = self._clock() + HANG_UP_SECONDS
         self.leg.hang_up(action.cause)
+
+    # What it costs
+
+    def _costs_changed(self, now: float) -> None:
+        """Something was used: a budget may be passed, and the switch's CDR has the sums from now on, for a caller may
+        hang up at any moment."""
+        if self._costs is None:
+            return
+        for passed in self._costs.news():
+            self._budget_passed(passed, now)
+        if self._costs.parts:
+            variables = self._costs.variables()
+            if changed := {name: value for name, value in variables.items() if self._shown.get(name) != value}:
+                self._shown = variables
+                self.leg.show(changed)
+
+    def _budget_passed(self, passed: Passed, now: float) -> None:
+        facts = {"scope": passed.scope, "limit": passed.is_limit, "amount": passed.amount, "spent": passed.spent}
+        self.journal.note("budget", now, **facts)
+        self.leg.announce("esl_agent::budget", {name: str(value).lower() for name, value in facts.items()})
+        if passed.is_first:
+            log.warning("call=%s %s", self.journal.call_id, passed)
+        if passed.is_limit:
+            self.mailbox.post(ev.BudgetSpent(passed.scope))
+
+    def _settle_costs(self) -> None:
+        """The call is over: what its engines are in the middle of counts too."""
+        self._workers.close()
+        gevent.sleep(0)  # those who were stopped say what they had used
+        if self._costs is None or not self._costs.parts:
+            return
+        sums = {name.removeprefix("esl_agent_"): value for name, value in self._costs.variables().items()}
+        money = {"currency": self._costs.tariff.currency} if self._costs.tariff else {}
+        self.journal.note("costs", self._clock(), **sums, **money)
+        self.leg.announce("esl_agent::costs", {**sums, **money, **self._costs.providers()})
 
     def _measured(self, turn: act.Measured) -> None:
         spans = {

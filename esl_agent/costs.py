@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar, Literal
 
@@ -70,6 +70,7 @@ class DayTotals:
         self._today = today
         self._day = today()
         self._spent: dict[str, float] = {}
+        self._told: set[tuple[str, bool]] = set()
 
     def spent(self, did: str) -> float:
         """So far today."""
@@ -80,20 +81,37 @@ class DayTotals:
         self._turn_over()
         self._spent[did] = self._spent.get(did, 0.0) + amount
 
+    def tell_once(self, did: str, is_limit: bool) -> bool:
+        """Whether nobody was told yet that the budget, or the limit, of ``did`` is passed today."""
+        self._turn_over()
+        is_first = (did, is_limit) not in self._told
+        self._told.add((did, is_limit))
+        return is_first
+
     def _turn_over(self) -> None:
         if (today := self._today()) != self._day:
             self._day = today
             self._spent.clear()
+            self._told.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A budget that was passed: from now on only cheaper engines are used, or (``is_limit``) the call ends."""
+    """A budget that was passed: from now on only cheaper engines are used, or (``is_limit``) the call ends.
+    ``is_first``: of a day, no call was told before."""
 
     scope: Literal["call", "day"]
     is_limit: bool
     amount: float
     spent: float
+    currency: str = ""
+    is_first: bool = True
+
+    def __str__(self) -> str:
+        whose = "this call has" if self.scope == "call" else "the calls of this number have today"
+        then = "it ends" if self.is_limit else "it goes on with cheaper engines"
+        amount = f"{self.spent:.4f} of {self.amount:g} {self.currency}".rstrip()
+        return f"{whose} cost {amount}: {then}"
 
 
 @dataclass(slots=True)
@@ -162,9 +180,12 @@ class CallCosts:
 
     def news(self) -> list[Passed]:
         """The budgets that were passed, each once in a call."""
-        found = [*self._passed(is_limit=False), *self._passed(is_limit=True)]
-        new = [passed for passed in found if (passed.scope, passed.is_limit) not in self._said]
-        self._said.update((passed.scope, passed.is_limit) for passed in new)
+        new = []
+        for passed in (*self._passed(is_limit=False), *self._passed(is_limit=True)):
+            if (passed.scope, passed.is_limit) not in self._said:
+                self._said.add((passed.scope, passed.is_limit))
+                is_first = passed.scope == "call" or self._days.tell_once(self._did, passed.is_limit)
+                new.append(replace(passed, is_first=is_first))
         return new
 
     def variables(self) -> dict[str, str]:
@@ -204,9 +225,9 @@ class CallCosts:
         found = []
         call, day = (budget.call_limit, budget.day_limit) if is_limit else (budget.call, budget.day)
         if call and (spent := self.total) >= call:
-            found.append(Passed("call", is_limit, call, spent))
+            found.append(Passed("call", is_limit, call, spent, self.tariff.currency))
         if day and (spent := self._days.spent(self._did)) >= day:
-            found.append(Passed("day", is_limit, day, spent))
+            found.append(Passed("day", is_limit, day, spent, self.tariff.currency))
         return found
 
 

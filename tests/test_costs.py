@@ -258,11 +258,11 @@ def test_somebody_is_always_left_and_the_order_is_kept(stage, names, is_over):
 def test_a_budget_that_is_passed_is_told_once_and_its_limit_again():
     costs = a_call(Budget(call=1.0, call_limit=2.0))
     spend(costs, 1.5)
-    assert costs.news() == [Passed("call", False, 1.0, pytest.approx(1.5))]
+    assert costs.news() == [Passed("call", False, 1.0, pytest.approx(1.5), "EUR")]
     spend(costs, 0.1)
     assert costs.news() == []
     spend(costs, 0.5)
-    assert costs.news() == [Passed("call", True, 2.0, pytest.approx(2.1))]
+    assert costs.news() == [Passed("call", True, 2.0, pytest.approx(2.1), "EUR")]
     assert costs.news() == []
 
 
