@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from esl_agent.call import Call
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.service import CacheSettings
 from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.template import Facts
 from esl_agent.errors import ConfigError, LegError
 from esl_agent.hub_lag import HubLag
 from esl_agent.journal import Journal, Note, Private
@@ -222,6 +224,8 @@ class Server:
 
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
         duties, post = self.lineup.duties_of(did), mailbox.post
+        now = datetime.now(did.zone)
+        facts = Facts(leg.id, leg.did, did.name, leg.caller, leg.caller_name, now, leg.variable)
         stream = self._media.make(leg, did, post)
         leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
         workers = Workers(
@@ -235,12 +239,12 @@ class Server:
             languages={tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
         )
         dialogue = Cascade(
-            did.cascade,
+            did.cascade.filled(facts, did.language),
             time.monotonic(),
             streams=stream.streams,
             language=did.language,
             second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
-            languages={tag: cascade for tag, (cascade, _) in duties.languages.items()},
+            languages={tag: cascade.filled(facts, tag) for tag, (cascade, _) in duties.languages.items()},
             toolbox=duties.toolbox,
         )
         transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any, TextIO
 
 from gevent.queue import Empty, Queue
@@ -21,6 +22,7 @@ from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.template import Facts
 from esl_agent.errors import ConfigError
 from esl_agent.providers import registry
 from esl_agent.providers.base import Engines, Identity, LanguageModel, Transcript
@@ -136,12 +138,13 @@ class _Conversation:
         self._workers = Workers(
             Engines(self._keyboard, model, _Screen()), SpeechCache(), RATE, self._events.put, f"talk {did.name}"
         )
+        facts = Facts("talk", did.settings.did, did.name, "", "", datetime.now(did.zone))
         self._dialogue = Cascade(
-            did.cascade,
+            did.cascade.filled(facts, did.language),
             self._clock(),
             _Frames,
             language=did.language,
-            languages={tag: language.cascade for tag, language in did.languages.items()},
+            languages={tag: language.cascade.filled(facts, tag) for tag, language in did.languages.items()},
         )
         self._texts: dict[tuple[int, int], str] = {}
         self._asked: dict[int, float] = {}

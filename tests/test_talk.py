@@ -254,3 +254,12 @@ def test_a_caller_who_asked_for_a_moment_may_be_silent_for_it(switchboard: Confi
         "agent: Are you still there?",
         "-- the caller hangs up",
     ]
+
+
+def test_call_data_in_greeting_and_prompt_is_filled_in_as_far_as_a_terminal_has_any(demo: DidConfig) -> None:
+    phrases = dataclasses.replace(demo.cascade.phrases, greeting="Hello {{caller_name}}, this is {{did_name}}.")
+    cascade = dataclasses.replace(demo.cascade, phrases=phrases, prompt="{{caller}} calls {{did}}.")
+    model = Model(["Bye.", HangUpPart()])
+    lines = conversation(dataclasses.replace(demo, cascade=cascade), model, ["hi\n"])
+    assert said(lines)[0] == "agent: Hello, this is Harbour Telephone."
+    assert model.asked[0][0] == Message("system", 'unknown calls "5000".')

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, WithJsonSchema
 
@@ -15,6 +16,7 @@ from esl_agent.config.source import Document
 from esl_agent.costs import Budget
 from esl_agent.dialogue.destinations import Policy, Refusal, check_names
 from esl_agent.dialogue.settings import CascadeSettings, Phrases
+from esl_agent.dialogue.template import TemplateSettings
 from esl_agent.errors import Stage
 from esl_agent.providers.base import EngineContext
 from esl_agent.setting import STRICT, setting
@@ -46,10 +48,20 @@ def _check_language(text: str) -> str:
     return text
 
 
+def _check_timezone(text: str) -> str:
+    if text:
+        try:
+            ZoneInfo(text)
+        except (ValueError, OSError, KeyError):
+            raise ValueError("expected a time zone of the IANA database (tzdata), such as Europe/Berlin") from None
+    return text
+
+
 Dialled = Annotated[
     str, AfterValidator(_check_dialled), WithJsonSchema({"type": ["string", "integer"], "pattern": _DIALLED})
 ]
 Language = Annotated[str, AfterValidator(_check_language)]
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
 Choice = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 
 
@@ -96,6 +108,7 @@ class LanguageSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     prompt: str = setting("", "The system prompt from then on.")
+    template: TemplateSettings = setting(TemplateSettings, "Call data in the prompt.")
     phrases: Phrases = setting(Phrases, "What the agent says by itself.")
     stt: Choice = setting(dict, "Who listens.")
     llm: Choice = setting(dict, "Who thinks.")
@@ -116,6 +129,9 @@ class DidSettings(CascadeSettings):
     default: bool = setting(False, "Answers what no other file answers. Without such a file those calls are refused.")
     name: str = setting("", "What logs and pages call it. Empty: the file's name.")
     language: Language = setting("en", "Language of the call, a BCP 47 tag.")
+    timezone: TimeZone = setting(
+        "", "Where it is, for the date and time in the prompt: a name of the IANA database. Empty: the system's."
+    )
     stt: Choice = setting(_embedded, "Who listens: `engine` and its options.")
     llm: Choice = setting(_rules, "Who thinks: `engine` and its options.")
     tts: Choice = setting(_embedded, "Who speaks: `engine` and its options.")
@@ -196,6 +212,11 @@ class DidConfig:
     @property
     def media(self) -> MediaSettings:
         return self.settings.media
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """Its time zone; None: the system's."""
+        return ZoneInfo(self.settings.timezone) if self.settings.timezone else None
 
     @property
     def key(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from esl_agent.config.did import (
 from esl_agent.config.environment import Given, overlay
 from esl_agent.config.older_names import remarks
 from esl_agent.config.service import ServiceSettings
-from esl_agent.config.source import Document, describe, read
+from esl_agent.config.source import Document, KeyPath, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
+from esl_agent.dialogue import template
 from esl_agent.dialogue.destinations import Policy
 from esl_agent.dialogue.tools import Toolbox
 from esl_agent.errors import ConfigError, Stage
@@ -181,6 +182,8 @@ def _did(
     document = overlay(DidSettings, environment).over(own.over(defaults))
     settings = validate(DidSettings, document, problems)
     _who_answers(own, problems)
+    if settings is not None:
+        _placeholders_exist(settings, document, problems)
     stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
     if settings is not None and llm is not None:
         _tools_exist(settings, llm, document, problems)
@@ -211,6 +214,7 @@ def _language(
     stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
     if settings is None or stt is None or llm is None or tts is None:
         return None
+    _placeholders_exist(settings, document, problems)
     return LanguageConfig(cascade_of(settings), EngineSpecs(stt, llm, tts), context_of(settings, llm.options))
 
 
@@ -255,6 +259,31 @@ def _tools_exist(settings: DidSettings, llm: EngineSpec, document: Document, pro
             near = suggestion(name, {each: each for each in offered})
             sentence = f"a rule calls the tool {describe(name)}, which this DID does not offer{hint or near}"
             problems.append(problem(document.place(("llm", "rules")), ("llm", "rules"), sentence))
+
+
+def _placeholders_exist(settings: DidSettings, document: Document, problems: list[str]) -> None:
+    """In the prompt and the greeting; what else is said was prepared before the call, and knows nothing of it."""
+    texts: dict[KeyPath, str] = {("prompt",): settings.prompt, ("phrases", "greeting"): settings.phrases.greeting}
+    for path, text in texts.items():
+        for found in template.mistakes(text):
+            known = {each: "{{" + each + "}}" for each in template.NAMES}
+            near = suggestion(found.strip("{} "), known)
+            expected = f"expected one of {', '.join(known.values())}, or {{{{{{{{ for two braces"
+            sentence = f"{expected}; got {describe(found)}{near}"
+            problems.append(problem(document.place(path), path, sentence))
+    for key in ("phrases", "last_resort", "destinations"):
+        for path, text in _texts(document.data.get(key), (key,)):
+            if template.is_template(text) and path not in texts:
+                sentence = "call data may stand in prompt and phrases.greeting only: this is prepared before the call"
+                problems.append(problem(document.place(path), path, sentence))
+
+
+def _texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(item, (*path, key))
 
 
 def _no_two_alike(dids: list[DidConfig], problems: list[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from esl_agent.audio.vad import VadSettings
 from esl_agent.dialogue.clauses import cut
 from esl_agent.dialogue.destinations import DestinationSettings, TransferSettings, fixed_briefing
 from esl_agent.dialogue.digits import DtmfSettings
+from esl_agent.dialogue.template import Facts, TemplateSettings, fill, fill_spoken, is_template
 from esl_agent.dialogue.tool_settings import ToolsSettings
 from esl_agent.setting import STRICT, setting
 
@@ -21,7 +22,10 @@ class Phrases:
     """What the agent says by itself, without asking the language model."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    greeting: str = setting("Hello, how can I help you?", "First words of the call. Empty: wait for the caller.")
+    greeting: str = setting(
+        "Hello, how can I help you?",
+        "First words of the call; it may hold call data, see `template`. Empty: wait for the caller.",
+    )
     not_understood: str = setting(
         "I am sorry, I did not catch that. Could you say it again?",
         "When the caller spoke and nothing could be made of it.",
@@ -56,10 +60,11 @@ class Phrases:
     )
 
     def clauses(self) -> list[str]:
-        """Every phrase, cut as the agent will speak it: what a cache can hold ready."""
-        texts = (self.greeting, self.not_understood, *self.still_there, self.apology, self.time_warning, *self.filler)
+        """Every phrase, cut as the agent will speak it: what a cache can hold ready. Not what waits for call data."""
+        greeting = [clause for clause in cut(self.greeting) if not is_template(clause)]
+        texts = (self.not_understood, *self.still_there, self.apology, self.time_warning, *self.filler)
         last = (self.failure, self.too_long, self.budget, self.ended, self.goodbye)
-        return [clause for text in (*texts, *last) for clause in cut(text)]
+        return [*greeting, *(clause for text in (*texts, *last) for clause in cut(text))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +232,11 @@ class LimitSettings:
 class CascadeSettings:
     """Everything a Cascade needs to know about its DID."""
 
-    prompt: str = setting("", "The system prompt: who the agent is, what it knows, how it speaks.")
+    prompt: str = setting(
+        "",
+        "The system prompt: who the agent is, what it knows, how it speaks. It may hold call data, see `template`.",
+    )
+    template: TemplateSettings = setting(TemplateSettings, "Call data in the prompt and the greeting.")
     phrases: Phrases = setting(Phrases, "What the agent says by itself.")
     vad: VadSettings = setting(VadSettings, "Which frames count as voiced.")
     endpointing: EndpointingSettings = setting(EndpointingSettings, "When an utterance begins and ends.")
@@ -250,6 +259,17 @@ class CascadeSettings:
         said += [each.say for each in self.destinations.values()]
         said += [tool.say_meanwhile for tool in self.tools.http.values()]
         return [*self.phrases.clauses(), *(clause for text in said for clause in cut(text)), *self._briefings()]
+
+    def filled(self, facts: Facts, language: str) -> CascadeSettings:
+        """As one call uses it: with its data in the prompt and the greeting. Itself, where neither holds any."""
+        prompt, phrases = self.prompt, self.phrases
+        if is_template(prompt):
+            prompt = fill(prompt, facts, language, self.template)
+        if is_template(phrases.greeting):
+            phrases = replace(phrases, greeting=fill_spoken(phrases.greeting, facts, language, self.template))
+        if prompt is self.prompt and phrases is self.phrases:
+            return self
+        return replace(self, prompt=prompt, phrases=phrases)
 
     def _briefings(self) -> list[str]:
         """What can be said to whoever answers a transfer without the model's words, each in one piece."""

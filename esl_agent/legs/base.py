@@ -36,6 +36,10 @@ class CallLeg(Protocol):
     caller_name: str
     """The caller's display name. Outside text."""
 
+    def variable(self, name: str) -> str:
+        """What the switch knew under ``name`` when the call came (FreeSWITCH: a channel variable). Outside text; empty
+        where there is none."""
+
     def answer(self) -> None:
         """Answer the call; ``Answered`` follows, or ``CommandFailed("answer", ...)``, or ``HungUp``."""
 

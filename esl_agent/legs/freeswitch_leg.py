@@ -50,6 +50,9 @@ class FreeSwitchLeg:
         call.on_event_hook = self._on_event
         call.on_closed_hook = self._on_closed
 
+    def variable(self, name: str) -> str:
+        return (self.call.session_data or {}).get(f"variable_{name}", "")
+
     def prepare(self, format: commands.Format, linger: int) -> None:
         """Subscribe narrowly, and keep the socket after the hang-up. Returns at once."""
         request = self.call.request
