@@ -78,7 +78,7 @@ class Call:
         self.mailbox = mailbox
         self._workers = workers
         self._transfers = transfers
-        self._costs = costs
+        self.costs = costs
         self._shown: dict[str, str] = {}
         self._clock = clock
         self._ends_by: float | None = None
@@ -255,12 +255,12 @@ class Call:
     def _costs_changed(self, now: float) -> None:
         """Something was used: a budget may be passed, and the switch's CDR has the sums from now on, for a caller may
         hang up at any moment."""
-        if self._costs is None:
+        if self.costs is None:
             return
-        for passed in self._costs.news():
+        for passed in self.costs.news():
             self._budget_passed(passed, now)
-        if self._costs.parts:
-            variables = self._costs.variables()
+        if self.costs.parts:
+            variables = self.costs.variables()
             if changed := {name: value for name, value in variables.items() if self._shown.get(name) != value}:
                 self._shown = variables
                 self.leg.show(changed)
@@ -278,12 +278,12 @@ class Call:
         """The call is over: what its engines are in the middle of counts too."""
         self._workers.close()
         gevent.sleep(0)  # those who were stopped say what they had used
-        if self._costs is None or not self._costs.parts:
+        if self.costs is None or not self.costs.parts:
             return
-        sums = {name.removeprefix("esl_agent_"): value for name, value in self._costs.variables().items()}
-        money = {"currency": self._costs.tariff.currency} if self._costs.tariff else {}
+        sums = {name.removeprefix("esl_agent_"): value for name, value in self.costs.variables().items()}
+        money = {"currency": self.costs.tariff.currency} if self.costs.tariff else {}
         self.journal.note("costs", self._clock(), **sums, **money)
-        self.leg.announce("esl_agent::costs", {**sums, **money, **self._costs.providers()})
+        self.leg.announce("esl_agent::costs", {**sums, **money, **self.costs.providers()})
 
     def _measured(self, turn: act.Measured) -> None:
         spans = {
