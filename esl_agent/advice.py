@@ -26,8 +26,8 @@ def _shutdowns(config: Config, today: date) -> Iterator[str]:
 
 def _engines(did: DidConfig) -> Iterator[tuple[str, EngineSpec]]:
     """(where it is chosen, the engine) of a DID, and of its languages where they choose another."""
-    own = (did.engines.stt, did.engines.llm, did.engines.tts)
+    own = (*did.engines.stt, *did.engines.llm, *did.engines.tts)
     yield from ((str(did.file), spec) for spec in own)
     for tag, language in did.languages.items():
-        others = (language.engines.stt, language.engines.llm, language.engines.tts)
+        others = (*language.engines.stt, *language.engines.llm, *language.engines.tts)
         yield from ((f"{did.file}: languages.{tag}", spec) for spec in others if spec not in own)

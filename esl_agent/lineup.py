@@ -6,12 +6,14 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import gevent
 from gevent.pool import Pool
 
 from esl_agent.audio.silero import second_opinion
 from esl_agent.config import Config, DidConfig
-from esl_agent.config.did import EngineSpecs
+from esl_agent.config.did import EngineSpec, EngineSpecs
 from esl_agent.dialogue.destinations import Policy
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.tools import Toolbox
@@ -19,12 +21,18 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.http_tools import HttpTools
 from esl_agent.providers import registry
 from esl_agent.providers.base import EngineContext, Engines
+from esl_agent.providers.resilient import resilient
 from esl_agent.secret import beside
 from esl_agent.speech_cache import SpeechCache
-from esl_agent.workers import speak
+from esl_agent.workers import prepared
 
 log = logging.getLogger(__name__)
 
+#: A DID's name, its engines, a clause it may need.
+Phrase = tuple[str, Engines, str]
+
+#: Phrases whose voice is down are tried again after so many seconds, then after twice as long.
+AGAIN, AGAIN_AT_MOST = 20.0, 600.0
 #: Phrases prepared at the same time: a slow voice is not waited for one by one, nor asked for everything at once.
 WARM_AT_ONCE = 4
 
@@ -44,7 +52,7 @@ class Duties:
         policy = Policy(did.cascade.destinations, did.cascade.transfer)
         toolbox = Toolbox(did.cascade.tools, policy, did.settings.offered_languages)
         languages = {
-            tag: (language.cascade, _make(language.engines, language.context))
+            tag: (language.cascade, _make(did, language.engines, language.cascade, language.context))
             for tag, language in did.languages.items()
         }
         return cls(policy, toolbox, HttpTools(did.cascade.tools.http), languages)
@@ -97,26 +105,55 @@ def make_lineup(config: Config) -> Lineup:
 
 def make_engines(did: DidConfig) -> Engines:
     """The engines of one DID. Raises ConfigError."""
-    return _make(did.engines, did.context)
+    return _make(did, did.engines, did.cascade, did.context)
 
 
-def _make(specs: EngineSpecs, context: EngineContext) -> Engines:
-    made = [registry.make(spec.stage, spec.name, spec.options, context) for spec in (specs.stt, specs.llm, specs.tts)]
-    return Engines(*made)
+def _make(did: DidConfig, specs: EngineSpecs, cascade: CascadeSettings, context: EngineContext) -> Engines:
+    """Every engine of the lists is made now, so that a missing key is found before a call needs the fallback."""
+    problems: list[str] = []
+
+    def made(stage: tuple[EngineSpec, ...]) -> list[Any]:
+        return [each for spec in stage if (each := _engine(spec, context, problems)) is not None]
+
+    stt, llm, tts = made(specs.stt), made(specs.llm), made(specs.tts)
+    if problems:
+        raise ConfigError(problems)
+    return resilient(stt, llm, tts, did.settings.resilience, cascade.limits)
 
 
-def warm(lineup: Lineup, cache: SpeechCache) -> None:
-    """Start what is slow to start, and have every fixed phrase in the cache: from the disk, or spoken. Every DID's
-    greeting comes before anybody's second phrase. Failures are logged: calls go on."""
+def _engine(spec: EngineSpec, context: EngineContext, problems: list[str]) -> Any:
+    try:
+        return registry.make(spec.stage, spec.name, spec.options, context)
+    except ConfigError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def warm(lineup: Lineup, cache: SpeechCache) -> list[Phrase]:
+    """Start what is slow to start, and have every fixed phrase in the cache: from the disk, or spoken by the preferred
+    voice. Every DID's greeting comes before anybody's second phrase. Failures are logged: calls go on, and ask for the
+    phrases that are returned as for any other clause."""
     for _, _, engines in _voices(lineup):
         for engine in (engines.stt, engines.llm, engines.tts):
             if start := getattr(engine, "warm", None):
                 start()
     cache.open()
-    pool = Pool(WARM_AT_ONCE)
-    for name, engines, text in _phrases(lineup):
-        pool.spawn(_prepare, name, engines, text, cache)
-    pool.join()
+    return _prepared(_phrases(lineup), cache)
+
+
+def keep_warm(lineup: Lineup, cache: SpeechCache) -> None:
+    """``warm``, and what could not be prepared, because its voice is down, again and again. Kill it when the lineup is
+    no more in use."""
+    missing, pause = warm(lineup, cache), AGAIN
+    while missing:
+        gevent.sleep(pause)
+        missing, pause = _prepared(missing, cache), min(2 * pause, AGAIN_AT_MOST)
+
+
+def _prepared(phrases: list[Phrase], cache: SpeechCache) -> list[Phrase]:
+    """Those that could not be prepared."""
+    done = Pool(WARM_AT_ONCE).imap(lambda phrase: _prepare(phrase, cache), phrases)
+    return [phrase for phrase, is_there in zip(phrases, done, strict=True) if not is_there]
 
 
 def _voices(lineup: Lineup) -> Iterator[tuple[str, CascadeSettings, Engines]]:
@@ -128,10 +165,10 @@ def _voices(lineup: Lineup) -> Iterator[tuple[str, CascadeSettings, Engines]]:
             yield f"{did.name} ({tag})", cascade, engines
 
 
-def _phrases(lineup: Lineup) -> list[tuple[str, Engines, str]]:
-    """(a DID's name, its engines, a clause it may need), first clauses first; none twice in the same voice."""
+def _phrases(lineup: Lineup) -> list[Phrase]:
+    """First clauses first; none twice in the same voice."""
     voices = list(_voices(lineup))
-    found: dict[tuple[str, str], tuple[str, Engines, str]] = {}
+    found: dict[tuple[str, str], Phrase] = {}
     for rank in itertools.zip_longest(*(cascade.clauses() for _, cascade, _ in voices)):
         for (name, _, engines), text in zip(voices, rank, strict=True):
             if text is not None:
@@ -139,10 +176,14 @@ def _phrases(lineup: Lineup) -> list[tuple[str, Engines, str]]:
     return list(found.values())
 
 
-def _prepare(name: str, engines: Engines, text: str, cache: SpeechCache) -> None:
+def _prepare(phrase: Phrase, cache: SpeechCache) -> bool:
+    """Whether it is there now."""
+    name, engines, text = phrase
     tts = engines.tts
     try:
         if not cache.recall(tts.voice, tts.rate, text):
-            cache.keep(tts.voice, text, speak(engines, text))
+            cache.keep(tts.voice, text, prepared(engines, text))
     except ProviderError as error:
         log.warning("%s: cannot prepare a phrase: %s", name, error)
+        return False
+    return True

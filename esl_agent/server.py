@@ -21,6 +21,7 @@ from esl_agent import config as configuration
 from esl_agent.audio import first_use
 from esl_agent.audio.silero import second_opinion
 from esl_agent.call import Call
+from esl_agent.call_engines import CallEngines, posting
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.service import CacheSettings
 from esl_agent.dialogue.cascade import Cascade
@@ -33,10 +34,10 @@ from esl_agent.legs.clips import clip_directory, remove_clip_directory
 from esl_agent.legs.freeswitch import Listener, Session
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
 from esl_agent.legs.s1_listener import S1Listener
-from esl_agent.lineup import Lineup, make_lineup, warm
+from esl_agent.lineup import Lineup, keep_warm, make_lineup
 from esl_agent.mailbox import Mailbox
 from esl_agent.media import MediaMaker
-from esl_agent.providers.base import Engines
+from esl_agent.providers.base import CallContext, Engines
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.speech_store import SpeechStore, store_directory
 from esl_agent.transfers import CallTransfers, TransferLedger
@@ -76,7 +77,9 @@ class Server:
         self.hub_lag = HubLag()
         self._ledger = TransferLedger(time.monotonic, service.transfers)
         self.calls: dict[str, Call] = {}
+        self._engines: dict[str, CallEngines] = {}
         self._greenlets: set[gevent.Greenlet] = set()
+        self._warming: gevent.Greenlet | None = None
         self._clips = clip_directory(service.clips.directory)
         self._audio = AudioServer(
             service.audio.address, service.audio.max_message_bytes, service.audio.max_seconds_per_second
@@ -110,7 +113,7 @@ class Server:
             self._s1.start()
         self.listener.start()
         self.hub_lag.start()
-        gevent.spawn(warm, self.lineup, self.cache)
+        self._keep_warm()
         # What exists now lives as long as the process: the collector need not visit it while every call waits.
         gc.collect()
         gc.freeze()
@@ -139,9 +142,14 @@ class Server:
         if lineup.config.service != self._service:
             log.warning("reload: agent.yaml changed; addresses, limits and log settings need a restart")
         self.lineup = lineup
-        gevent.spawn(warm, lineup, self.cache)
+        self._keep_warm()
         log.info("reloaded: %d DIDs", len(lineup.config.dids))
         return True
+
+    def _keep_warm(self) -> None:
+        if self._warming is not None:
+            self._warming.kill(block=False)
+        self._warming = gevent.spawn(keep_warm, self.lineup, self.cache)
 
     def drain(self) -> None:
         """Take no more calls, let running ones finish, bid goodbye to those that do not, then stop."""
@@ -160,6 +168,8 @@ class Server:
         if self._s1 is not None:
             self._s1.stop()
         self.hub_lag.stop()
+        if self._warming is not None:
+            self._warming.kill(block=False)
         gevent.killall(list(self._greenlets), timeout=STOP_SECONDS)
         remove_clip_directory(self._clips)
         self._stopped.set()
@@ -220,6 +230,7 @@ class Server:
         finally:
             self._greenlets.discard(greenlet)
             self.calls.pop(leg.id, None)
+            self._engines.pop(leg.id).close()
             self._write_record(journal)
 
     def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
@@ -228,15 +239,19 @@ class Server:
         facts = Facts(leg.id, leg.did, did.name, leg.caller, leg.caller_name, now, leg.variable)
         stream = self._media.make(leg, did, post)
         leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
+        bound = self._engines[leg.id] = CallEngines(
+            {tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
+            CallContext(leg.id, posting(post)),
+        )
         workers = Workers(
-            engines,
+            bound[did.language],
             self.cache,
             did.media.rate,
             post,
             leg.id,
             streams=stream.streams,
             http=duties.http,
-            languages={tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
+            languages=bound,
         )
         dialogue = Cascade(
             did.cascade.filled(facts, did.language),

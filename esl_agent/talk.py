@@ -25,7 +25,8 @@ from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.template import Facts
 from esl_agent.errors import ConfigError
 from esl_agent.providers import registry
-from esl_agent.providers.base import Engines, Identity, LanguageModel, Transcript
+from esl_agent.providers.base import CallContext, Engines, Identity, LanguageModel, Switched, Transcript, Used
+from esl_agent.providers.resilient import ResilientModel
 from esl_agent.secret import beside
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.wire.esl_commands import safe_text
@@ -53,10 +54,9 @@ def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> No
     if did is None:
         known = ", ".join(each.key.removeprefix("= ") for each in config.dids) or "none"
         raise ConfigError([f"nobody answers {number!r}: no file of dids/ is for it, and none is the default ({known})"])
-    llm = did.engines.llm
     with beside(config.constants):
-        model = registry.make("llm", llm.name, llm.options, did.context)
-    converse(did, model, lines_in, out)
+        models = [registry.make("llm", llm.name, llm.options, did.context) for llm in did.engines.llm]
+    converse(did, ResilientModel(models, did.settings.resilience, did.cascade.limits), lines_in, out)
 
 
 def converse(
@@ -135,9 +135,9 @@ class _Conversation:
         self._clock = _Clock(clock)
         self._events: Queue[ev.Event] = Queue()
         self._keyboard = _Keyboard()
-        self._workers = Workers(
-            Engines(self._keyboard, model, _Screen()), SpeechCache(), RATE, self._events.put, f"talk {did.name}"
-        )
+        name = f"talk {did.name}"
+        self._engines = Engines(self._keyboard, model, _Screen()).for_call(CallContext(name, self._told))
+        self._workers = Workers(self._engines, SpeechCache(), RATE, self._events.put, name)
         facts = Facts("talk", did.settings.did, did.name, "", "", datetime.now(did.zone))
         self._dialogue = Cascade(
             did.cascade.filled(facts, did.language),
@@ -194,6 +194,11 @@ class _Conversation:
                 self._until_the_caller_may_speak()
         finally:
             self._workers.close()
+            self._engines.close()
+
+    def _told(self, told: Used | Switched) -> None:
+        if isinstance(told, Switched):
+            self._say(f"-- {told.stage}: {told.after} instead of {told.before}: {told.reason}")
 
     def _read(self, lines: Iterator[str]) -> str | None:
         """The caller's next line; None at the end."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import gevent
-from gevent.event import Event
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.audio.silence import from_first_sound
@@ -26,6 +25,7 @@ from esl_agent.errors import ProviderError, Stage
 from esl_agent.http_tools import HttpTools
 from esl_agent.legs.base import Post
 from esl_agent.providers.base import Engines, HangUpPart, TextPart, ToolCallPart
+from esl_agent.providers.feed import Feed
 from esl_agent.speech_cache import SpeechCache
 
 log = logging.getLogger(__name__)
@@ -43,39 +43,6 @@ MAX_REPLY_CHARACTERS = 20_000
 MAX_TRANSCRIPTS = 3000
 
 _Key = tuple[str, int, int]
-
-
-class _Feed:
-    """The sound of one utterance: kept whole for a retry, and streamed to whoever recognises it now. A recogniser that
-    was given up may still have a thread reading it until its end, so that all readers are woken, and every feed ends.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._more = Event()
-        self._ended = False
-
-    def add(self, pcm: bytes) -> None:
-        self._pieces.append(pcm)
-        self._wake()
-
-    def end(self) -> None:
-        self._ended = True
-        self._wake()
-
-    def __iter__(self) -> Iterator[bytes]:
-        at = 0
-        while True:
-            while at < len(self._pieces):
-                at += 1
-                yield self._pieces[at - 1]
-            if self._ended:
-                return
-            self._more.wait()
-
-    def _wake(self) -> None:
-        waited, self._more = self._more, Event()
-        waited.set()
 
 
 class Workers:
@@ -106,10 +73,10 @@ class Workers:
         self._post = post
         self._call_id = call_id
         self._running: dict[_Key, gevent.Greenlet] = {}
-        self._feeds: dict[int, _Feed] = {}
+        self._feeds: dict[int, Feed] = {}
 
     def open_utterance(self, utterance: int) -> None:
-        self._feeds[utterance] = _Feed()
+        self._feeds[utterance] = Feed()
         if self._engines.stt.streaming:
             self._listen(utterance)
 
@@ -177,7 +144,7 @@ class Workers:
     def _stream(self, turn: int, clip: int, text: str) -> None:
         stream, is_posted = SoundStream(self._engines.tts.rate), False
         try:
-            for piece in pieces(self._engines, text):
+            for piece in pieces(self._engines.tts.speak(text), stream.rate, text):
                 stream.append(piece)
                 if not is_posted and stream.seconds >= FIRST_SOUND:
                     is_posted = True
@@ -250,16 +217,16 @@ class Workers:
             worker.kill(block=False)
 
 
-def pieces(engines: Engines, text: str) -> Iterator[bytes]:
-    """``text`` as sound, from its first sound on, in whole samples. Raises ProviderError; blocks cooperatively."""
-    tts = engines.tts
+def pieces(made: Iterable[bytes], rate: int, text: str) -> Iterator[bytes]:
+    """``text`` as a voice made it, from its first sound on, in whole samples. Raises ProviderError; blocks
+    cooperatively."""
     size, odd = 0, b""
-    for piece in from_first_sound(tts.speak(text), tts.rate):
+    for piece in from_first_sound(made, rate):
         piece = odd + piece
         whole = len(piece) // 2 * 2
         odd = piece[whole:]
         size += whole
-        if size > MAX_CLIP_SECONDS * tts.rate * 2:
+        if size > MAX_CLIP_SECONDS * rate * 2:
             raise ProviderError("tts", f"more than {MAX_CLIP_SECONDS:g} s of sound for {len(text)} characters")
         if whole:
             yield piece[:whole]
@@ -268,5 +235,14 @@ def pieces(engines: Engines, text: str) -> Iterator[bytes]:
 
 
 def speak(engines: Engines, text: str) -> Sound:
-    """All of ``text`` as one piece of sound. Raises ProviderError; blocks cooperatively."""
-    return Sound(b"".join(pieces(engines, text)), engines.tts.rate)
+    """All of ``text`` as one piece of sound, from whichever voice works. Raises ProviderError; blocks cooperatively."""
+    tts = engines.tts
+    make = getattr(tts, "whole", tts.speak)
+    return Sound(b"".join(pieces(make(text), tts.rate, text)), tts.rate)
+
+
+def prepared(engines: Engines, text: str) -> Sound:
+    """``speak``, before a call needs it, in the preferred voice: what is kept under its name is its sound."""
+    tts = engines.tts
+    make = getattr(tts, "preferred", tts.speak)
+    return Sound(b"".join(pieces(make(text), tts.rate, text)), tts.rate)

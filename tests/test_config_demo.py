@@ -41,7 +41,7 @@ def demo() -> DidConfig:
 
 def answers(did: DidConfig, said: list[str]) -> list[tuple[str, bool]]:
     """(text, whether the call ends) of the agent's answer to each."""
-    rules = Rules(did.engines.llm.options, did.context)
+    rules = Rules(did.engines.llm[0].options, did.context)
     messages: list[Message] = []
     found = []
     for words in said:
@@ -79,7 +79,7 @@ def test_the_recogniser_may_lean_towards_what_the_caller_says(demo: DidConfig) -
 def test_a_caller_who_asks_for_a_person_is_put_through_to_a_destination_there_is(demo: DidConfig) -> None:
     cascade = demo.cascade
     toolbox = Toolbox(cascade.tools, Policy(cascade.destinations, cascade.transfer), ())
-    rules = Rules(demo.engines.llm.options, demo.context)
+    rules = Rules(demo.engines.llm[0].options, demo.context)
     for said in ("The person at extension two", "I want to speak to a person please"):
         parts = list(rules.reply([Message("user", said)], toolbox.specs))
         [call] = [part.call for part in parts if isinstance(part, ToolCallPart)]
@@ -109,7 +109,7 @@ def test_what_a_curious_caller_asks_is_answered_too(demo: DidConfig, said: str, 
 def test_what_a_plain_voice_speaks_holds_no_digits_or_signs(number: str) -> None:
     did = load(CONF, environment={}).find(number)
     assert did is not None
-    options = did.engines.llm.options
+    options = did.engines.llm[0].options
     lines = [rule.say for rule in options.rules] + [options.otherwise, did.cascade.phrases.greeting]
     lines += [rule.after_tool.failed for rule in options.rules if rule.tool]
     for destination in did.cascade.destinations.values():

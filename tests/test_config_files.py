@@ -91,7 +91,7 @@ def test_an_empty_agent_file_is_a_service_with_every_default(settings: Settings)
 
 def test_a_did_without_engines_is_served_by_the_ones_that_need_no_key(settings: Settings) -> None:
     engines = settings.load().dids[0].engines
-    assert [engines.stt.name, engines.llm.name, engines.tts.name] == ["embedded", "rules", "embedded"]
+    assert [engines.stt[0].name, engines.llm[0].name, engines.tts[0].name] == ["embedded", "rules", "embedded"]
 
 
 def test_a_did_says_how_turns_are_taken_and_what_callers_say(settings: Settings) -> None:
@@ -106,7 +106,7 @@ def test_a_did_says_how_turns_are_taken_and_what_callers_say(settings: Settings)
     assert did.cascade.phrases.goodbye == "Thank you for calling. Goodbye."
     assert did.context.language == "de"
     assert did.context.phrases == ("Guten Tag", "ja", "nein")
-    assert did.engines.llm.options == RulesOptions((Rule("ja"), Rule("nein")))
+    assert did.engines.llm[0].options == RulesOptions((Rule("ja"), Rule("nein")))
 
 
 def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Settings) -> None:
@@ -147,7 +147,7 @@ def test_every_mistake_of_every_file_is_said_at_once_with_its_line(settings: Set
         ("did: 1\nlanguage: english language\n", "a.yaml:2: language: expected a language tag (BCP 47)"),
         ("name: x\n", "a.yaml:1: expected exactly one of did, prefix and default: true, got none of them"),
         ("did: 1\ndefault: true\n", "a.yaml:2: expected exactly one of did, prefix and default: true, got did and"),
-        ("did: 1\nllm: rules\n", "a.yaml:2: llm: expected a mapping (`key: value` lines), got 'rules'"),
+        ("did: 1\nllm: 5\n", "a.yaml:2: llm: expected a mapping (`key: value` lines) or a list, got 5"),
         ("did: 1\nllm: {rules: []}\n", "a.yaml:2: llm.engine: expected one of rules, remote, got none"),
         ("did: 1\nllm:\n  engine: remote\n", "a.yaml:2: llm.url: is required and not given"),
         (
@@ -253,9 +253,9 @@ def test_options_of_the_default_engine_do_not_reach_another_engine(settings: Set
     config = settings.load()
     first, second = config.find("1"), config.find("2")
     assert first is not None
-    assert first.engines.llm.options == RulesOptions()
+    assert first.engines.llm[0].options == RulesOptions()
     assert second is not None
-    assert second.engines.llm.options == RemoteOptions("http://b", timeout=9)
+    assert second.engines.llm[0].options == RemoteOptions("http://b", timeout=9)
 
 
 def test_the_environment_wins_over_the_file(settings: Settings) -> None:

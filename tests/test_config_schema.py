@@ -150,5 +150,6 @@ def test_every_engine_refuses_an_option_it_does_not_have(tmp_path: Path) -> None
 def test_the_demo_number_is_answered_without_any_key() -> None:
     did = load(CONF, environment={}).find("5000")
     assert did is not None
-    assert (did.engines.stt.name, did.engines.llm.name, did.engines.tts.name) == ("embedded", "rules", "embedded")
+    stt, llm, tts = did.engines.stt[0], did.engines.llm[0], did.engines.tts[0]
+    assert (stt.name, llm.name, tts.name) == ("embedded", "rules", "embedded")
     assert 20 <= len(did.context.phrases) <= 40

@@ -109,8 +109,8 @@ def test_another_language_is_laid_over_the_did(tmp_path: Path) -> None:
     german = did.languages["de"]
     assert (german.cascade.prompt, did.cascade.prompt) == ("Sei kurz.", "Be brief.")
     assert (german.cascade.phrases.greeting, german.cascade.phrases.goodbye) == ("Hello.", "Auf Wiederhören.")
-    assert german.engines.llm.options == did.engines.llm.options
-    assert (german.engines.tts.options.synthesiser, german.context.language) == ("espeak", "de")
+    assert german.engines.llm[0].options == did.engines.llm[0].options
+    assert (german.engines.tts[0].options.synthesiser, german.context.language) == ("espeak", "de")
     assert did.settings.offered_languages == ("en", "de")
 
 

@@ -19,6 +19,7 @@ from esl_agent.dialogue.settings import CascadeSettings, Phrases
 from esl_agent.dialogue.template import TemplateSettings
 from esl_agent.errors import Stage
 from esl_agent.providers.base import EngineContext
+from esl_agent.providers.resilience_settings import ResilienceSettings
 from esl_agent.setting import STRICT, setting
 
 STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
@@ -62,7 +63,7 @@ Dialled = Annotated[
 ]
 Language = Annotated[str, AfterValidator(_check_language)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
-Choice = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+Choice = Annotated[dict[str, Any] | list[dict[str, Any]], WithJsonSchema({"type": ["string", "object", "array"]})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,12 @@ def _rules() -> dict[str, Any]:
     return {"engine": "rules"}
 
 
+_WHO = (
+    "Who {}: an engine's name, a mapping with `engine` and its options, or a list of such, the preferred first. The "
+    "others take over where those before them fail: see `resilience`."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageSettings:
     """What is different in another language. Whatever is not given is as the DID has it."""
@@ -132,9 +139,9 @@ class DidSettings(CascadeSettings):
     timezone: TimeZone = setting(
         "", "Where it is, for the date and time in the prompt: a name of the IANA database. Empty: the system's."
     )
-    stt: Choice = setting(_embedded, "Who listens: `engine` and its options.")
-    llm: Choice = setting(_rules, "Who thinks: `engine` and its options.")
-    tts: Choice = setting(_embedded, "Who speaks: `engine` and its options.")
+    stt: Choice = setting(_embedded, _WHO.format("listens"))
+    llm: Choice = setting(_rules, _WHO.format("thinks"))
+    tts: Choice = setting(_embedded, _WHO.format("speaks"))
     expect: tuple[str, ...] = setting((), "What callers are expected to say; a recogniser may lean towards it.")
     languages: dict[str, LanguageSettings] = setting(
         dict,
@@ -142,6 +149,7 @@ class DidSettings(CascadeSettings):
         "the model may switch to them, and back.",
     )
     media: MediaSettings = setting(MediaSettings, "How sound travels between FreeSWITCH and us.")
+    resilience: ResilienceSettings = setting(ResilienceSettings, "What happens when an engine fails or is slow.")
     budget: Budget = setting(Budget, "What calls may cost.")
 
     def __post_init__(self) -> None:
@@ -176,11 +184,11 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpecs:
-    """Who serves one DID."""
+    """Who serves one DID: for each stage at least one engine, the preferred one first."""
 
-    stt: EngineSpec
-    llm: EngineSpec
-    tts: EngineSpec
+    stt: tuple[EngineSpec, ...]
+    llm: tuple[EngineSpec, ...]
+    tts: tuple[EngineSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +263,10 @@ def cascade_of(settings: DidSettings) -> CascadeSettings:
     return CascadeSettings(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(CascadeSettings)})
 
 
-def context_of(settings: DidSettings, llm_options: Any) -> EngineContext:
+def context_of(settings: DidSettings, engines: EngineSpecs) -> EngineContext:
     """What the engines may know: the language, and every phrase the DID or its rules expect, each once."""
-    offered = getattr(llm_options, "expected_phrases", ())
-    phrases = (*settings.expect, *(offered() if callable(offered) else offered))
+    phrases = [*settings.expect]
+    for llm in engines.llm:
+        offered = getattr(llm.options, "expected_phrases", ())
+        phrases += offered() if callable(offered) else offered
     return EngineContext(language=settings.language, phrases=tuple(dict.fromkeys(phrases)))

@@ -12,12 +12,9 @@ from typing import Any
 from esl_agent.config import constants
 from esl_agent.config.did import (
     IDENTITY,
-    STAGES,
     Catalogue,
     DidConfig,
     DidSettings,
-    EngineSpec,
-    EngineSpecs,
     LanguageConfig,
     cascade_of,
     context_of,
@@ -25,15 +22,14 @@ from esl_agent.config.did import (
     spell_out_media,
     spell_out_numbers,
 )
+from esl_agent.config.engines import engines_of, spell_out_engines, tools_exist
 from esl_agent.config.environment import Given, overlay
 from esl_agent.config.older_names import remarks
 from esl_agent.config.service import ServiceSettings
 from esl_agent.config.source import Document, KeyPath, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
 from esl_agent.dialogue import template
-from esl_agent.dialogue.destinations import Policy
-from esl_agent.dialogue.tools import Toolbox
-from esl_agent.errors import ConfigError, Stage
+from esl_agent.errors import ConfigError
 from esl_agent.providers import registry
 
 
@@ -137,6 +133,7 @@ def _service(
             problems.append(problem(defaults.place((key,)), (key,), sentence))
             del defaults.data[key]
     spell_out_media(defaults)
+    spell_out_engines(defaults)
     spell_out_numbers(defaults)
     validate(DidSettings, defaults, problems)
     rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
@@ -175,6 +172,7 @@ def _did(
     if len(problems) > before:
         return None
     spell_out_media(own)
+    spell_out_engines(own)
     spell_out_numbers(own)
     for key in ("did", "prefix"):
         if type(own.data.get(key)) is int:
@@ -184,10 +182,10 @@ def _did(
     _who_answers(own, problems)
     if settings is not None:
         _placeholders_exist(settings, document, problems)
-    stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
-    if settings is not None and llm is not None:
-        _tools_exist(settings, llm, document, problems)
-    if settings is None or stt is None or llm is None or tts is None or len(problems) > before:
+    engines = engines_of(document, catalogue, environment, problems)
+    if settings is not None and engines is not None:
+        tools_exist(settings, engines, document, problems)
+    if settings is None or engines is None or len(problems) > before:
         return None
     languages = {tag: _language(tag, document, catalogue, environment, problems) for tag in settings.languages}
     if len(problems) > before:
@@ -197,8 +195,8 @@ def _did(
         name=settings.name or path.stem,
         settings=settings,
         cascade=cascade_of(settings),
-        engines=EngineSpecs(stt, llm, tts),
-        context=context_of(settings, llm.options),
+        engines=engines,
+        context=context_of(settings, engines),
         languages={tag: found for tag, found in languages.items() if found is not None},
     )
 
@@ -211,11 +209,11 @@ def _language(
     document = did.under(("languages", tag)).over(base)
     document.data["language"] = tag
     settings = validate(DidSettings, document, problems)
-    stt, llm, tts = (_engine(stage, document, catalogue, environment, problems) for stage in STAGES)
-    if settings is None or stt is None or llm is None or tts is None:
+    engines = engines_of(document, catalogue, environment, problems)
+    if settings is None or engines is None:
         return None
     _placeholders_exist(settings, document, problems)
-    return LanguageConfig(cascade_of(settings), EngineSpecs(stt, llm, tts), context_of(settings, llm.options))
+    return LanguageConfig(cascade_of(settings), engines, context_of(settings, engines))
 
 
 def _who_answers(own: Document, problems: list[str]) -> None:
@@ -224,41 +222,6 @@ def _who_answers(own: Document, problems: list[str]) -> None:
         got = "none of them" if not given else " and ".join(given)
         sentence = f"expected exactly one of did, prefix and default: true, got {got}"
         problems.append(problem(own.place((given[-1],) if given else ()), (), sentence))
-
-
-def _engine(
-    stage: Stage, document: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
-) -> EngineSpec | None:
-    """The stage's engine with its options, those of the environment first; None after adding a problem (or where
-    ``validate`` already did)."""
-    choice: Any = document.data.get(stage, getattr(DidSettings(), stage))
-    if not isinstance(choice, dict):
-        return None
-    names = tuple(catalogue.names(stage))
-    name = choice.get("engine")
-    if name not in names:
-        got = f"got {name!r}" if name is not None else "got none"
-        sentence = f"expected one of {', '.join(names)}, {got}{suggestion(name, {n: n for n in names})}"
-        problems.append(problem(document.place((stage, "engine")), (stage, "engine"), sentence))
-        return None
-    under = document.under((stage,))
-    options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
-    kind = catalogue.options_class(stage, name)
-    made = validate(kind, overlay(kind, environment).over(options), problems)
-    return None if made is None else EngineSpec(stage, name, made)
-
-
-def _tools_exist(settings: DidSettings, llm: EngineSpec, document: Document, problems: list[str]) -> None:
-    """An engine that says by itself which tools it calls (rules) calls those that its DID has."""
-    called: tuple[str, ...] = getattr(llm.options, "called_tools", tuple)()
-    policy = Policy(settings.destinations, settings.transfer)
-    offered = [spec.name for spec in Toolbox(settings.tools, policy, settings.offered_languages).specs]
-    for name in called:
-        if name not in offered:
-            hint = "; transfer needs destinations" if name == "transfer" else ""
-            near = suggestion(name, {each: each for each in offered})
-            sentence = f"a rule calls the tool {describe(name)}, which this DID does not offer{hint or near}"
-            problems.append(problem(document.place(("llm", "rules")), ("llm", "rules"), sentence))
 
 
 def _placeholders_exist(settings: DidSettings, document: Document, problems: list[str]) -> None:

@@ -58,11 +58,20 @@ def _did_body(engines: Catalogue) -> dict[str, Any]:
             branch, definitions = _engine(engines.options_class(stage, name), stage, name)
             branches.append(branch)
             schema["$defs"].update(definitions)
-        schema["properties"][stage] = {"description": descriptions[stage], "oneOf": branches}
+        schema["$defs"][f"engines.{stage}"] = {"oneOf": [*branches, {"enum": list(engines.names(stage))}]}
+        choice = _choice(stage)
+        schema["properties"][stage] = {"description": descriptions[stage], **choice}
+        schema["$defs"]["did.LanguageSettings"]["properties"][stage] |= choice
     mapping = schema["properties"]["media"]
     kinds = schema["$defs"]["did.MediaSettings"]["properties"]["kind"]["enum"]
     schema["properties"]["media"] = {"description": descriptions["media"], "anyOf": [{"enum": kinds}, mapping]}
     return schema
+
+
+def _choice(stage: Stage) -> dict[str, Any]:
+    """One engine, or a list of them."""
+    one = {"$ref": f"#/$defs/engines.{stage}"}
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
 def _engine(options: type[Any], stage: Stage, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -60,7 +60,10 @@ class Document:
         """The mapping at ``path`` as a document of its own; empty when there is none."""
         value: Any = self.data
         for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
+            if isinstance(value, dict):
+                value = value.get(key)
+            else:
+                value = value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
         places = {
             where[len(path) :]: replace(place, above=(*place.above, *path))
             for where, place in self.places.items()

@@ -145,7 +145,7 @@ def _call(
         assert found is not None
         did, engines = found
         specs = did.engines
-        names = " + ".join((f"stt {specs.stt.name}", f"llm {specs.llm.name}", f"tts {engines.tts.voice}"))
+        names = " + ".join((f"stt {specs.stt[0].name}", f"llm {specs.llm[0].name}", f"tts {engines.tts.voice}"))
         narrator.say(f"{did.name}: {names}; warm after {time.monotonic() - began:.1f} s")
         narrator.say("Minutes and seconds of the call. Everything below is printed when it happens.\n")
         caller = PretendCaller(script, rate=CODEC_RATE)
