@@ -26,6 +26,7 @@ bench: setup
 	$(PYTHON) -m bench.load
 	$(PYTHON) -m bench.frame_budget
 	$(PYTHON) -m bench.turns
+	$(PYTHON) -m bench.providers
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
