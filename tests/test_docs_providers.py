@@ -21,11 +21,11 @@ TEXT = PAGE.read_text(encoding="utf-8")
 KEY = "fake-key-0123456789"
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """(where it stands, the YAML) of each example."""
-    for found in re.finditer(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
-        heading = re.findall(r"^#+ (.+)$", TEXT[: found.start()], re.MULTILINE)[-1]
-        yield f"{heading}, line {TEXT.count(chr(10), 0, found.start()) + 1}", found[1]
+def blocks(page: str = TEXT) -> Iterator[tuple[str, str]]:
+    """(where it stands, the YAML) of each example of a page."""
+    for found in re.finditer(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        heading = re.findall(r"^#+ (.+)$", page[: found.start()], re.MULTILINE)[-1]
+        yield f"{heading}, line {page.count(chr(10), 0, found.start()) + 1}", found[1]
 
 
 def key_variables(text: str) -> Iterator[str]:

@@ -90,6 +90,7 @@ OF_ENGINES: dict[str, tuple[Engine, ...]] = {
     "LLAMA3_API_URL": (Engine("llm", "llama3_api"),),
     "LLAMA3_TIMEOUT": (Engine("llm", "llama3_api"),),
     "LLM_API_URL": (Engine("llm", "ollama"),),
+    "MAX_CONVERSATION_HISTORY": (Engine("llm", "llama3_api"),),
     "VOICE_ID": (Engine("tts", "elevenlabs"), Engine("tts", "elevenlabs_ws")),
     "ELEVENLABS_API_KEY": (Engine("tts", "elevenlabs", True), Engine("tts", "elevenlabs_ws", True)),
     "API_KEY": (Engine("tts", "elevenlabs", True), Engine("tts", "elevenlabs_ws", True)),

@@ -1,7 +1,7 @@
 """Names that older programs gave their settings, in the environment or as constants of a ``config.py``.
 
 What a name sets is declared where the setting is (``setting(..., env=NAME)``, or a ``..._env`` whose default it is);
-this table says which names there are, which of them no constant of a file may be overlooked, and which have no effect.
+these tables say which names there are, and which of them have no effect.
 ``docs/migrating.md`` says the same in prose.
 """
 
@@ -17,7 +17,7 @@ USED: Mapping[str, str] = {
     "CHATBOT_API_URL": "llm engine chatbot: its HTTP address",
     "CHATBOT_WS_URL": "llm engine chatbot: its WebSocket",
     "GPU_SERVER_URL": "stt engine transcribe: where it is",
-    "MAX_CONVERSATION_HISTORY": "limits.history of every DID",
+    "MAX_CONVERSATION_HISTORY": "limits.history of every DID, and llm engine llama3_api: its history",
     "SILENCE_DURATION": "endpointing.silence of every DID",
     "MIN_VOLUME_THRESHOLD": "vad.min_volume of every DID",
     "VAD_AGGRESSIVENESS": "vad.aggressiveness of every DID",
