@@ -52,7 +52,7 @@ class Slots:
             raise
         if not turn.is_set():
             self._waiting.remove(place)
-            raise Busy(stage, f"all {at_once} requests that the account may have at a time are taken", retryable=True)
+            raise Busy(stage, f"all {at_once} requests that the account may have at a time are taken")
 
     def _give_up(self, place: tuple[Event, int]) -> None:
         """Whoever waited is gone; its turn may have come at the same moment."""

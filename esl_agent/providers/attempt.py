@@ -82,24 +82,30 @@ class Attempt(Generic[T]):
     if something of an answer came, or if we gave it up: a request that the service refused costs nothing.
     """
 
-    __slots__ = ("_account", "_greenlet", "_is_over", "_is_probe", "_tally", "due", "pieces")
+    __slots__ = ("_account", "_greenlet", "_is_over", "_is_probe", "_live", "_tally", "due", "has_begun", "pieces")
 
     def __init__(
         self,
         account: Account,
         make: Callable[[Tally], Generator[T]],
         arrivals: Queue[tuple[Attempt[T], object]],
+        live: set[Attempt[T]],
         *,
         due: float,
         slot_patience: float,
     ) -> None:
-        """``make`` opens the request; it is called in the new greenlet. ``due``: for whoever waits; not used here."""
+        """``make`` opens the request; it is called in the new greenlet. ``live``: has it until it is
+        ended. ``due``: for whoever waits; not used here."""
         self.due = due
+        self.has_begun = False
+        """Whether its account had a free slot."""
         self.pieces = 0
         """Counted by whoever reads ``arrivals``."""
         self._account = account
         self._tally = Tally()
         self._is_over = False
+        self._live = live
+        live.add(self)
         self._is_probe = account.breaker.begin()
         self._greenlet = gevent.spawn(self._run, make, arrivals, slot_patience)
 
@@ -134,6 +140,7 @@ class Attempt(Generic[T]):
     def _end(self) -> bool:
         is_first, self._is_over = not self._is_over, True
         if is_first:
+            self._live.discard(self)
             self._greenlet.kill(block=False)
         return is_first
 
@@ -155,6 +162,7 @@ class Attempt(Generic[T]):
                 account.slots.one(account.stage, account.identity.at_once, slot_patience),
                 closing(make(self._tally)) as pieces,
             ):
+                self.has_begun = True
                 for piece in pieces:
                     arrivals.put((self, piece))
         except ProviderError as error:

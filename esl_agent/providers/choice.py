@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.providers.accounts import Accounts, Busy
-from esl_agent.providers.attempt import Account
+from esl_agent.providers.attempt import Account, Attempt
 from esl_agent.providers.base import CallContext, Switched
 from esl_agent.providers.resilience_settings import ResilienceSettings
 
@@ -67,6 +67,8 @@ class Choice(Generic[P]):
         self._settings = settings
         self._clock = accounts.clock
         self._context = context
+        self.live: set[Attempt[Any]] = set()
+        """Requests that are under way."""
         self._candidates = [self._candidate(each, accounts) for each in providers]
         self._serving = self._candidates[0]
 
@@ -125,5 +127,8 @@ class Choice(Generic[P]):
         candidate.why = ""
 
     def close(self) -> None:
+        """Idempotent. What is under way is let go of now, so that what it cost is told before this returns."""
+        for attempt in list(self.live):
+            attempt.let_go()
         for each in self._candidates:
             each.close()

@@ -12,6 +12,7 @@ import gevent
 from gevent.queue import Empty, Queue
 
 from esl_agent.errors import ProviderError
+from esl_agent.providers.accounts import Busy
 from esl_agent.providers.attempt import ENDED, READ_AHEAD, Attempt, Tally
 from esl_agent.providers.choice import Candidate, Choice
 
@@ -184,6 +185,7 @@ class Request(Generic[P, T]):
             candidate.account,
             lambda tally: self._open(candidate.provider, tally),
             arrivals,
+            self._choice.live,
             due=due,
             slot_patience=slot,
         )
@@ -196,5 +198,7 @@ class Request(Generic[P, T]):
         return min(by, self._ends_by) if self._patience.total else by
 
     def _late(self, attempt: Attempt[T]) -> ProviderError:
+        if not attempt.has_begun:
+            return Busy(self._choice.stage, f"{attempt.name}: its account had no free slot in time")
         what = "no more of its answer in time" if attempt.pieces else "no answer in time"
         return ProviderError(self._choice.stage, f"{attempt.name}: {what}", retryable=True)
