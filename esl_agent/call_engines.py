@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from esl_agent.costs import CallCosts
 from esl_agent.dialogue.events import EngineSwitched, EngineUsed
 from esl_agent.providers.base import CallContext, Engines, Switched, Used
 
@@ -50,6 +51,12 @@ def as_event(told: Used | Switched) -> EngineUsed | EngineSwitched:
     )
 
 
-def posting(post: Callable[[EngineUsed | EngineSwitched], None]) -> Callable[[Used | Switched], None]:
-    """A ``CallContext.tell`` that posts to a mailbox."""
-    return lambda told: post(as_event(told))
+def telling(costs: CallCosts, post: Callable[[EngineUsed | EngineSwitched], None]) -> Callable[[Used | Switched], None]:
+    """A ``CallContext.tell``: what was used counts at once, also after the mailbox was closed; the call hears of it."""
+
+    def tell(told: Used | Switched) -> None:
+        if isinstance(told, Used):
+            costs.used(told)
+        post(as_event(told))
+
+    return tell

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, ClassVar, Literal
 
@@ -32,7 +32,7 @@ class Budget:
     """What calls may cost, in the `currency` of agent.yaml and by its `prices`. 0: no limit.
 
     Past `call` or `day` the call goes on with the cheaper ones of its engines. Past a limit it is ended: when the agent
-    has said what it is saying, with phrases.budget. A day is the local one; its total is kept in memory for each DID,
+    has said what it is saying, with phrases.budget. A day is that of the DID's `timezone`; its total is kept in memory,
     so a restart begins a new count.
     """
 
@@ -63,36 +63,28 @@ class Budget:
         return bool(self.call or self.call_limit or self.day or self.day_limit)
 
 
+@dataclass(slots=True)
+class Day:
+    """What the calls of one DID have cost on one day."""
+
+    date: date
+    spent: float = 0.0
+    told: set[bool] = field(default_factory=set)
+    """Whether a call was told that the budget (False), or its limit (True), is passed."""
+
+
 class DayTotals:
-    """What each DID's calls have cost today, by the date that ``today`` says (the local one)."""
+    """Each DID's day. Only today's are kept."""
 
-    def __init__(self, today: Callable[[], date] = date.today) -> None:
-        self._today = today
-        self._day = today()
-        self._spent: dict[str, float] = {}
-        self._told: set[tuple[str, bool]] = set()
+    def __init__(self) -> None:
+        self._days: dict[str, Day] = {}
 
-    def spent(self, did: str) -> float:
-        """So far today."""
-        self._turn_over()
-        return self._spent.get(did, 0.0)
-
-    def add(self, did: str, amount: float) -> None:
-        self._turn_over()
-        self._spent[did] = self._spent.get(did, 0.0) + amount
-
-    def tell_once(self, did: str, is_limit: bool) -> bool:
-        """Whether nobody was told yet that the budget, or the limit, of ``did`` is passed today."""
-        self._turn_over()
-        is_first = (did, is_limit) not in self._told
-        self._told.add((did, is_limit))
-        return is_first
-
-    def _turn_over(self) -> None:
-        if (today := self._today()) != self._day:
-            self._day = today
-            self._spent.clear()
-            self._told.clear()
+    def of(self, did: str, today: date) -> Day:
+        """The day of ``did``, a new one when its date has changed."""
+        day = self._days.get(did)
+        if day is None or day.date != today:
+            day = self._days[did] = Day(today)
+        return day
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +100,7 @@ class Passed:
     is_first: bool = True
 
     def __str__(self) -> str:
-        whose = "this call has" if self.scope == "call" else "the calls of this number have today"
+        whose = "this call has" if self.scope == "call" else "today's calls of this number have"
         then = "it ends" if self.is_limit else "it goes on with cheaper engines"
         amount = f"{self.spent:.4f} of {self.amount:g} {self.currency}".rstrip()
         return f"{whose} cost {amount}: {then}"
@@ -141,12 +133,20 @@ class Part:
 class CallCosts:
     """What one call has used and cost so far, and what it may still use."""
 
-    def __init__(self, did: str, budget: Budget, tariff: Tariff, days: DayTotals) -> None:
-        """``did``: the key under which the day's total is kept."""
+    def __init__(
+        self,
+        did: str,
+        budget: Budget,
+        tariff: Tariff,
+        days: DayTotals,
+        today: Callable[[], date] = date.today,
+    ) -> None:
+        """``did``: the key under which its day is kept. ``today``: the date where it is."""
         self.tariff = tariff
         self._did = did
         self._budget = budget
         self._days = days
+        self._today = today
         self._parts: dict[tuple[Stage, str], Part] = {}
         self._said: set[tuple[str, bool]] = set()
 
@@ -164,7 +164,7 @@ class CallCosts:
         part = self._parts.setdefault((used.stage, used.name), Part(used.stage, used.name))
         before = self._cost(part)
         part.add(used.usage)
-        self._days.add(self._did, max(0.0, self._cost(part) - before))
+        self._day.spent += max(0.0, self._cost(part) - before)
 
     def affordable(self, stage: Stage, names: tuple[str, ...]) -> tuple[str, ...]:
         """All of ``names``, in order, while the budgets last. Then those that cost nothing; where there are none, the
@@ -184,8 +184,9 @@ class CallCosts:
         for passed in (*self._passed(is_limit=False), *self._passed(is_limit=True)):
             if (passed.scope, passed.is_limit) not in self._said:
                 self._said.add((passed.scope, passed.is_limit))
-                is_first = passed.scope == "call" or self._days.tell_once(self._did, passed.is_limit)
-                new.append(replace(passed, is_first=is_first))
+                told = self._day.told if passed.scope == "day" else set()
+                new.append(replace(passed, is_first=passed.is_limit not in told))
+                told.add(passed.is_limit)
         return new
 
     def variables(self) -> dict[str, str]:
@@ -217,6 +218,10 @@ class CallCosts:
     def _priced(self, part: Part) -> dict[str, float]:
         return {} if self.tariff.find(part.name) is None else {"cost": self._cost(part)}
 
+    @property
+    def _day(self) -> Day:
+        return self._days.of(self._did, self._today())
+
     def _cost(self, part: Part) -> float:
         return self.tariff.cost(part.name, part.usage, part.requests)
 
@@ -226,7 +231,7 @@ class CallCosts:
         call, day = (budget.call_limit, budget.day_limit) if is_limit else (budget.call, budget.day)
         if call and (spent := self.total) >= call:
             found.append(Passed("call", is_limit, call, spent, self.tariff.currency))
-        if day and (spent := self._days.spent(self._did)) >= day:
+        if day and (spent := self._day.spent) >= day:
             found.append(Passed("day", is_limit, day, spent, self.tariff.currency))
         return found
 

@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from esl_agent import config as configuration
 from esl_agent.audio import first_use
 from esl_agent.audio.silero import second_opinion
 from esl_agent.call import Call
-from esl_agent.call_engines import CallEngines, posting
+from esl_agent.call_engines import CallEngines, telling
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.service import CacheSettings
+from esl_agent.costs import CallCosts, DayTotals
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.template import Facts
 from esl_agent.errors import ConfigError, LegError
@@ -37,6 +39,7 @@ from esl_agent.legs.s1_listener import S1Listener
 from esl_agent.lineup import Lineup, keep_warm, make_lineup
 from esl_agent.mailbox import Mailbox
 from esl_agent.media import MediaMaker
+from esl_agent.prices import Tariff
 from esl_agent.providers.base import CallContext, Engines
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.speech_store import SpeechStore, store_directory
@@ -76,6 +79,7 @@ class Server:
         self.cache = _speech_cache(service.cache)
         self.hub_lag = HubLag()
         self._ledger = TransferLedger(time.monotonic, service.transfers)
+        self._days = DayTotals()
         self.calls: dict[str, Call] = {}
         self._engines: dict[str, CallEngines] = {}
         self._greenlets: set[gevent.Greenlet] = set()
@@ -139,7 +143,8 @@ class Server:
             for problem in error.problems:
                 log.error("reload refused: %s", problem)
             return False
-        if lineup.config.service != self._service:
+        service = lineup.config.service
+        if replace(service, prices=self._service.prices, currency=self._service.currency) != self._service:
             log.warning("reload: agent.yaml changed; addresses, limits and log settings need a restart")
         self.lineup = lineup
         self._keep_warm()
@@ -215,8 +220,15 @@ class Server:
             log.error("call=%s nobody answers this number: no DID file matches it and none is the default", leg.id)
             self._refuse(session, commands.api("uuid_kill", leg.id, "UNALLOCATED_NUMBER"))
             return
+        did, engines = found
+        costs = self._costs_of(did)
+        if costs.is_day_spent() and not did.cascade.last_resort.transfer:
+            log.error("call=%s refused: today's budget.day_limit of %s is spent", leg.id, did.name)
+            leg.announce("esl_agent::refused", {"reason": "today's budget.day_limit is spent"})
+            self._refuse(session, commands.api("uuid_kill", leg.id, did.settings.budget.refusal_cause))
+            return
         try:
-            call = self._build(leg, mailbox, journal, *found)
+            call = self._build(leg, mailbox, journal, did, engines, costs)
         except LegError as error:
             log.error("call=%s cannot be taken: %s", leg.id, error)
             leg.announce("esl_agent::refused", {"reason": str(error)})
@@ -231,9 +243,23 @@ class Server:
             self._greenlets.discard(greenlet)
             self.calls.pop(leg.id, None)
             self._engines.pop(leg.id).close()
-            self._write_record(journal)
+            self._write_record(journal, costs)
 
-    def _build(self, leg: FreeSwitchLeg, mailbox: Mailbox, journal: Journal, did: DidConfig, engines: Engines) -> Call:
+    def _costs_of(self, did: DidConfig) -> CallCosts:
+        """What a new call of ``did`` costs, at the prices of the last reload."""
+        service = self.lineup.config.service
+        tariff, zone = Tariff(service.prices, service.currency), did.zone
+        return CallCosts(did.key, did.settings.budget, tariff, self._days, lambda: datetime.now(zone).date())
+
+    def _build(
+        self,
+        leg: FreeSwitchLeg,
+        mailbox: Mailbox,
+        journal: Journal,
+        did: DidConfig,
+        engines: Engines,
+        costs: CallCosts,
+    ) -> Call:
         duties, post = self.lineup.duties_of(did), mailbox.post
         now = datetime.now(did.zone)
         facts = Facts(leg.id, leg.did, did.name, leg.caller, leg.caller_name, now, leg.variable)
@@ -241,7 +267,7 @@ class Server:
         leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
         bound = self._engines[leg.id] = CallEngines(
             {tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
-            CallContext(leg.id, posting(post)),
+            CallContext(leg.id, telling(costs, post), costs.affordable),
         )
         workers = Workers(
             bound[did.language],
@@ -263,7 +289,7 @@ class Server:
             toolbox=duties.toolbox,
         )
         transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)
-        return Call(leg, stream, dialogue, workers, mailbox, journal, transfers)
+        return Call(leg, stream, dialogue, workers, mailbox, journal, transfers, costs)
 
     def _refuse(self, session: Session, command: bytes) -> None:
         """End a call we will not take, without leaving it parked: closing right away would (captures 23, 24)."""
@@ -273,13 +299,13 @@ class Server:
         except LegError as error:
             log.warning("call=%s could not be refused: %s", session.uuid, error)
 
-    def _write_record(self, journal: Journal) -> None:
+    def _write_record(self, journal: Journal, costs: CallCosts) -> None:
         directory = self._service.records.directory
         if not directory:
             return
         path = Path(directory) / f"{_NOT_A_NAME.sub('_', journal.call_id)}.json"
         try:
-            gevent.get_hub().threadpool.apply(_write_json, (path, journal.record()))
+            gevent.get_hub().threadpool.apply(_write_json, (path, journal.record() | {"costs": costs.record()}))
         except OSError as error:
             log.error("call=%s cannot write its record %s: %s", journal.call_id, path, error.strerror)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -42,8 +43,18 @@ class Calendar:
         return self.today
 
 
-def a_call(budget: Budget | None = None, days: DayTotals | None = None, *, tariff: Tariff = TARIFF, did: str = "5000"):
-    return CallCosts(did, budget or Budget(), tariff, days or DayTotals(Calendar()))
+TODAY = Calendar()
+
+
+def a_call(
+    budget: Budget | None = None,
+    days: DayTotals | None = None,
+    *,
+    tariff: Tariff = TARIFF,
+    did: str = "5000",
+    today: Callable[[], date] = TODAY,
+) -> CallCosts:
+    return CallCosts(did, budget or Budget(), tariff, days or DayTotals(), today)
 
 
 def spend(costs: CallCosts, amount: float) -> None:
@@ -108,7 +119,7 @@ requests = st.lists(st.builds(Used, st.sampled_from(STAGES), st.sampled_from(NAM
 @settings(max_examples=300, deadline=None)
 @given(requests)
 def test_the_total_is_the_sum_of_its_parts_and_never_falls_whatever_servers_count(uses):
-    days = DayTotals(Calendar())
+    days = DayTotals()
     costs = a_call(days=days)
     totals = [0.0]
     for used in uses:
@@ -117,7 +128,7 @@ def test_the_total_is_the_sum_of_its_parts_and_never_falls_whatever_servers_coun
     record = costs.record()
     assert record["total"] == math.fsum(part.get("cost", 0.0) for part in record["parts"])
     assert all(before <= after < math.inf for before, after in pairwise(totals))
-    assert days.spent("5000") == pytest.approx(costs.total)
+    assert days.of("5000", TODAY()).spent == pytest.approx(costs.total)
     assert sum(part["requests"] for part in record["parts"]) == len(uses)
     for part in costs.parts:
         assert 0 <= part.usage.cached_tokens <= part.usage.input_tokens <= len(uses) * MAX_COUNT
@@ -267,7 +278,7 @@ def test_a_budget_that_is_passed_is_told_once_and_its_limit_again():
 
 
 def test_what_one_call_spends_counts_for_the_day_of_all():
-    days, budget = DayTotals(Calendar()), Budget(day=1.0, day_limit=2.0)
+    days, budget = DayTotals(), Budget(day=1.0, day_limit=2.0)
     one, other, elsewhere = a_call(budget, days), a_call(budget, days), a_call(budget, days, did="6000")
     spend(one, 1.2)
     assert other.affordable("tts", ("elevenlabs", "piper")) == ("piper",)
@@ -280,26 +291,36 @@ def test_what_one_call_spends_counts_for_the_day_of_all():
     assert [(each.scope, each.is_limit) for each in other.news()] == [("day", True)]
 
 
+def test_of_a_day_the_operator_is_told_once_and_every_call_knows():
+    days, budget = DayTotals(), Budget(day=1.0)
+    one, other = a_call(budget, days), a_call(budget, days)
+    spend(one, 1.2)
+    assert [passed.is_first for passed in one.news() + other.news()] == [True, False]
+    assert str(a_call(budget, days).news()[0]) == (
+        "today's calls of this number have cost 1.2000 of 1 EUR: it goes on with cheaper engines"
+    )
+
+
 def test_at_midnight_a_new_count_begins_and_a_running_calls_own_goes_on():
     calendar = Calendar()
-    days = DayTotals(calendar)
-    costs = a_call(Budget(call=1.0, day_limit=2.0), days)
+    days = DayTotals()
+    costs = a_call(Budget(call=1.0, day_limit=2.0), days, today=calendar)
     spend(costs, 2.0)
     assert costs.is_day_spent()
     calendar.today = date(2026, 5, 2)
     assert not costs.is_day_spent()
-    assert days.spent("5000") == 0.0
+    assert days.of("5000", calendar()).spent == 0.0
     assert costs.affordable("tts", ("elevenlabs", "piper")) == ("piper",)
     spend(costs, 0.5)
-    assert days.spent("5000") == pytest.approx(0.5)
+    assert days.of("5000", calendar()).spent == pytest.approx(0.5)
 
 
 def test_a_clock_that_is_set_back_begins_a_new_count_too():
     calendar = Calendar()
-    days = DayTotals(calendar)
-    days.add("5000", 1.0)
+    days = DayTotals()
+    days.of("5000", calendar()).spent = 1.0
     calendar.today = date(2026, 4, 30)
-    assert days.spent("5000") == 0.0
+    assert days.of("5000", calendar()).spent == 0.0
 
 
 @pytest.mark.parametrize("wrong", [{"call": 2.0, "call_limit": 1.0}, {"day": 2.0, "day_limit": 1.0}])
