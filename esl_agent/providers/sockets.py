@@ -16,10 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from socket import SHUT_RDWR
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -34,6 +37,34 @@ CLOSE = 1.0
 #: Close codes after which the same request may succeed: going away, internal error, try again later.
 _PASSING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class ClosedByItsReader:
+    """For a ``websockets`` connection under gevent: only the thread that reads closes the socket.
+
+    gevent's selectors end the process (an assertion of libev) when a file is closed that somebody still selects on,
+    and the library closes from whichever thread comes first.
+    """
+
+    def close_socket(self: Any) -> None:
+        """Others only shut it down, which its reader notices, and let him go on if his queue is full."""
+        reader = self.recv_events_thread
+        if threading.current_thread() is reader or not reader.is_alive():
+            super().close_socket()  # type: ignore[misc]
+            return
+        _shut_down(self.socket)
+        self.recv_messages.close()
+
+
+class _Connection(ClosedByItsReader, ClientConnection):
+    pass
+
+
+def _shut_down(socket: Any) -> None:
+    try:
+        socket.shutdown(SHUT_RDWR)
+    except OSError:  # it was
+        return
 
 
 def open_socket(
@@ -64,6 +95,7 @@ def open_socket(
             compression=None,
             proxy=None if parts.hostname in _LOCAL else True,
             user_agent_header="esl-agent",
+            create_connection=_Connection,
         )
         connection = open_until.enter_context(made)
     except InvalidStatus as error:
@@ -137,11 +169,29 @@ class ProviderSocket:
             yield message
 
     def close(self) -> None:
-        """Idempotent, never raises; takes at most CLOSE seconds."""
+        """Idempotent, never raises; takes at most CLOSE seconds or little more."""
+        self._free_sender()
         try:
             self._open_until.close()
         except (WebSocketException, OSError):
             return
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close it, as far as is known."""
+        return self._connection.state is State.OPEN
+
+    def _free_sender(self) -> None:
+        """A thread that sends to somebody who does not read holds the lock that closing needs, for ever."""
+        lock = self._connection.protocol_mutex
+        if lock.acquire(timeout=CLOSE / 2):
+            lock.release()
+            return
+        _shut_down(self._connection.socket)
+
+    def close_soon(self) -> None:
+        """``close`` without waiting for the other side to agree."""
+        threading.Thread(target=self.close, name="provider closing", daemon=True).start()
 
     def error(self, message: str, *, retryable: bool = True, blame: Blame = "service") -> ProviderError:
         """A ProviderError about this socket."""
@@ -224,10 +274,15 @@ class SpareSockets:
 
     def take(self) -> tuple[ProviderSocket, bool]:
         """A socket, and whether it has waited: one that did may turn out to be dead at its first use, and then a new
-        one is worth a try. Raises ProviderError."""
-        with self._lock:
-            found = self._waiting.pop()[1] if self._waiting else None
-        return (found, True) if found is not None else (self._open(), False)
+        one is worth a try. Those known to be closed are passed over. Raises ProviderError."""
+        while True:
+            with self._lock:
+                found = self._waiting.pop()[1] if self._waiting else None
+            if found is None:
+                return self._open(), False
+            if found.is_open:
+                return found, True
+            found.close()
 
     def give_back(self, socket: ProviderSocket) -> None:
         """It may be used again; nothing that belongs to its last use will come any more."""

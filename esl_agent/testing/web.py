@@ -20,7 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 import gevent
 from gevent.event import Event
 from gevent.server import StreamServer
+from gevent.socket import wait_read
 from websockets.sync.server import Server, ServerConnection, serve
+
+from esl_agent.providers.sockets import ClosedByItsReader
 
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 
@@ -135,8 +138,8 @@ class PretendHttp:
     def _answer(self, connection: Any, request: Request) -> bool:
         """Whether the connection goes on."""
         fault = self.faults.pop(0) if self.faults else Fault()
-        if fault.before:
-            gevent.sleep(fault.before)
+        if fault.before and _is_left(connection, fault.before):
+            return False
         if fault.close_before:
             _hang_up(connection, fault.reset)
             return False
@@ -153,8 +156,8 @@ class PretendHttp:
             return True
         left = fault.close_after
         for number, piece in enumerate(_pieces(reply.body)):
-            if number == 1 and fault.after_first:
-                gevent.sleep(fault.after_first)
+            if number == 1 and fault.after_first and _is_left(connection, fault.after_first):
+                return False
             if left is not None and len(piece) >= left:
                 _chunk(connection, piece[:left])
                 _hang_up(connection, fault.reset)
@@ -211,11 +214,24 @@ def _chunk(connection: Any, piece: bytes) -> None:
         connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
 
 
+def _is_left(connection: Any, seconds: float) -> bool:
+    """Say nothing for so long; whether the client has closed meanwhile."""
+    try:
+        wait_read(connection.fileno(), timeout=seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
 def _hang_up(connection: Any, reset: bool) -> None:
     if reset:
         connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     else:
         connection.shutdown(sockets.SHUT_WR)
+
+
+class _Connection(ClosedByItsReader, ServerConnection):
+    pass
 
 
 class PretendWebSocket:
@@ -233,7 +249,14 @@ class PretendWebSocket:
         self._handler = handler
         self._stopping = Event()
         self._server: Server = serve(
-            self._serve, "127.0.0.1", 0, process_request=self._admit, max_size=2**24, compression=None, **options
+            self._serve,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            max_size=2**24,
+            compression=None,
+            create_connection=_Connection,
+            **options,
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from esl_agent.errors import ProviderError
 from esl_agent.providers.sockets import ProviderSocket, Sending, SpareSockets, open_socket
@@ -126,3 +127,27 @@ def test_a_call_that_begins_finds_a_socket_ready(pretend):
     assert socket.receive(1.0) == "hello"
     socket.close()
     spare.close()
+
+
+def test_a_waiting_socket_that_the_server_closed_meanwhile_is_not_taken(pretend):
+    spare = SpareSockets(lambda: opened(pretend), max_idle=5.0)
+    socket, _ = spare.take()
+    socket.send("bye")
+    spare.give_back(socket)
+    with gevent.Timeout(2.0):
+        while socket.is_open:
+            gevent.sleep(0.001)
+    again, has_waited = spare.take()
+    assert (again is not socket, has_waited) == (True, False)
+    again.close()
+
+
+def test_a_socket_whose_other_side_reads_nothing_closes_all_the_same():
+    is_over = Event()
+    with PretendWebSocket(lambda connection: is_over.wait()) as server:
+        socket = opened(server)
+        with Sending(socket, iter([bytes(2**20)] * 64)), gevent.Timeout(5.0):
+            gevent.sleep(0.05)
+            socket.close()
+        assert not socket.is_open
+        is_over.set()
