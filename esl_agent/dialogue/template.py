@@ -19,8 +19,9 @@ from esl_agent.setting import STRICT, setting
 #: ``{{{{`` is how ``{{`` itself is written. A ``{{`` that begins no placeholder is a mistake.
 _MARK = re.compile(r"(?P<escaped>\{\{\{\{)|\{\{(?P<name>[^{}\n]*)\}\}|\{\{")
 _VARIABLE = re.compile(r"variable\.([A-Za-z0-9_-]{1,64})")
-#: What could end a quotation, or begin something that means something to a model or its server.
-_NEUTRAL = str.maketrans({**dict.fromkeys('"“”„‟«»`', "'"), **dict.fromkeys("<[{", "("), **dict.fromkeys(">]}", ")")})
+#: What could end a quotation, or begin something that means something to a model or its server, by Unicode's category
+#: (quotation marks, opening and closing brackets), and what is not in one of these.
+_NEUTRAL = {"Pi": "'", "Pf": "'", "Ps": "(", "Pe": ")", '"': "'", "`": "'", "„": "'", "‚": "'", "<": "(", ">": ")"}
 _SPEAKABLE = re.compile(r"[^\w\s'.,+-]|_")
 
 #: Monday first. Languages are the first part of a BCP 47 tag; any other gets English.
@@ -103,7 +104,7 @@ def fill(text: str, facts: Facts, language: str, settings: TemplateSettings) -> 
     def value(name: str) -> str:
         if name in _OURS:
             return _one_line(_OURS[name](facts, language))
-        found = _cut(_one_line(_outside(name, facts, settings)).translate(_NEUTRAL), settings.max_length)
+        found = _cut(_neutral(_one_line(_outside(name, facts, settings))), settings.max_length)
         return f'"{found}"' if found else settings.unknown
 
     return "".join(value(_named(part)) if is_placeholder else part for is_placeholder, part in _parts(text))
@@ -151,12 +152,17 @@ def _outside(name: str, facts: Facts, settings: TemplateSettings) -> str:
     """The value, not made safe; no longer than could matter."""
     variable = _VARIABLE.fullmatch(name)
     value = facts.variable(variable[1]) if variable else _OUTSIDE[name](facts)
-    return value[: 8 * settings.max_length]
+    return unicodedata.normalize("NFKC", value[: 8 * settings.max_length])  # as a tokeniser may do later
 
 
 def _one_line(value: str) -> str:
     """Without control characters and line ends, and without what turns the direction of writing or is not seen."""
     return " ".join("".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in value).split())
+
+
+def _neutral(value: str) -> str:
+    """Without a quotation mark or bracket but ``'``, ``(`` and ``)``."""
+    return "".join(_NEUTRAL.get(each) or _NEUTRAL.get(unicodedata.category(each), each) for each in value)
 
 
 def _cut(value: str, limit: int) -> str:

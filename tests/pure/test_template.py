@@ -122,6 +122,7 @@ def test_every_language_has_seven_days() -> None:
 LITERAL = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]), max_size=20)
 VALUE = st.one_of(
     st.text(max_size=300),
+    st.text("＂＜＞［｛「『《〝‟‹›\uff62 x", max_size=60),
     st.text("\"'{}[]<>“”\n\r\u2028\u2029\x00\x85\x0b\u202e\u200b `|{{caller}}", max_size=60),
 )
 
@@ -142,7 +143,7 @@ def test_whatever_the_values_are_the_operators_words_stay_and_values_are_one_quo
             match = re.match(r'"[^"]{1,100}"|unknown', rest)
             assert match, rest
             value = match[0]
-            assert not set(value[1:-1]) & set('"“”<>[]{}`')
+            assert not set(value[1:-1]) & set('"＂“”„«»「」<>＜＞[]{}［｛`')
             assert value.splitlines() == [value]
             assert all(unicodedata.category(each)[0] != "C" for each in value)
             rest = rest[len(value) :]
