@@ -16,6 +16,12 @@ ENGINES: dict[Stage, dict[str, str]] = {
     },
     "llm": {
         "rules": "rules:Rules:RulesOptions",
+        "openai": "llm_openai:OpenAiModel:OpenAiModelOptions",
+        "anthropic": "llm_anthropic:AnthropicModel:AnthropicOptions",
+        "ollama": "llm_ollama:OllamaModel:OllamaOptions",
+        "llama3_api": "llm_llama3_api:Llama3Api:Llama3ApiOptions",
+        "chatbot": "llm_chatbot:Chatbot:ChatbotOptions",
+        "rasa": "llm_rasa:Rasa:RasaOptions",
     },
     "tts": {
         "embedded": "embedded_tts:EmbeddedVoice:EmbeddedVoiceOptions",
