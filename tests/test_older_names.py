@@ -183,7 +183,8 @@ def test_a_name_of_an_engine_reaches_its_options(
         with pytest.raises(ConfigError):
             make_lineup(load(conf.path))
     else:
-        made = getattr(config.dids[0].engines, engine.stage).options
+        [spec] = getattr(config.dids[0].engines, engine.stage)
+        made = spec.options
         path = next(path for variable, path, _ in variables(options) if variable == name)
         value = made
         for key in path:
