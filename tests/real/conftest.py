@@ -36,6 +36,11 @@ def free_port() -> int:
     return _free_port()
 
 
+@pytest.fixture
+def two_ports() -> tuple[int, int]:
+    return _free_port(), _free_port()
+
+
 @pytest.fixture(scope="session")
 def llama_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("xllamacpp", "gguf")
