@@ -130,10 +130,12 @@ class HttpServer:
             raise
         return answer
 
-    def connect(self) -> None:
-        """Have a connection ready before it is needed. Whatever goes wrong is found out when it is."""
+    def connect(self, path: str = "") -> None:
+        """Have a connection ready before it is needed. Whatever goes wrong is found out when it is. ``path``: where the
+        server has something to read; some (llama.cpp's) keep no connection whose answer was an error."""
+        url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
         try:
-            self._session.request("HEAD", self.base_url, timeout=(self._timeout[0], 5.0), allow_redirects=False).close()
+            self._session.request("HEAD", url, timeout=(self._timeout[0], 5.0), allow_redirects=False).close()
         except _FAULTS:
             return
 

@@ -82,11 +82,11 @@ class OpenAiModel:
 
     def warm(self) -> None:
         """Have a connection ready; returns at once."""
-        threading.Thread(target=self._server.connect, name="llm warming", daemon=True).start()
+        threading.Thread(target=self.prepare, name="llm warming", daemon=True).start()
 
     def prepare(self) -> None:
         """A call begins: have a connection ready."""
-        self._server.connect()
+        self._server.connect("models")
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The reply as it comes. Tools are called when all was said."""

@@ -92,6 +92,14 @@ def test_replies_in_quick_succession_do_not_meet_the_connection_that_the_server_
         assert said(list(stage.reply(asked("hello")))) == HELLO
 
 
+def test_the_connection_that_was_made_ready_is_used(tap: Tap) -> None:
+    speaker = model(tap.url)
+    speaker.prepare()
+    assert tap.open == 1
+    assert said(list(speaker.reply(asked("hello")))) == HELLO
+    assert tap.made == 1
+
+
 def test_a_reply_that_is_given_up_is_not_generated_any_further(llama: Running, tap: Tap, key: str) -> None:
     speaker = model(tap.url)
     reply = speaker.reply(asked("count"))

@@ -51,6 +51,14 @@ def test_a_reply_is_no_longer_than_it_may_be(tap: Tap) -> None:
     assert said(parts) == " one two three"
 
 
+def test_the_connection_that_was_made_ready_is_used(tap: Tap) -> None:
+    speaker = model(tap.url)
+    speaker.prepare()
+    assert tap.open == 1
+    assert said(list(speaker.reply(asked("hello")))) == HELLO
+    assert tap.made == 1
+
+
 def test_a_reply_that_is_given_up_is_not_generated_any_further(llama: Running, tap: Tap, llama_key: str) -> None:
     reply = model(tap.url).reply(asked("count"))
     next(reply)
