@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -317,6 +319,24 @@ def test_a_warning_is_printed_by_check_and_changes_nothing_else(
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("warning: no effect yet, because this version has no Asterisk: AUDIOSOCKET_PORT (env")
     assert lines[-1].endswith("1 DIDs, no problems, 1 warning")
+
+
+def test_a_warning_is_logged_once_by_serve(
+    conf: Directory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in DOCUMENTED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VOICEAI_APP", "app")
+    monkeypatch.setattr("esl_agent.server.Server", lambda directory, config: SimpleNamespace(run=lambda: None))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        assert cli.main(["serve", "--conf", str(conf.path)]) == 0
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "VOICEAI_APP" in line]
+    assert " WARNING no effect yet, because this version has no Asterisk: VOICEAI_APP (environment)" in line
 
 
 @dataclass(frozen=True, slots=True)

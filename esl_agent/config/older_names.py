@@ -54,12 +54,12 @@ OF_PYTHON: Mapping[str, str] = {"PYTHONIOENCODING": "how Python writes to the te
 
 
 def remarks(given: Mapping[str, str]) -> list[str]:
-    """What to tell the operator of names that are given (``given``: name -> where) and have no effect, or not the one
-    they had."""
+    """What to tell the operator of names that are given (``given``: name -> where, such as ``environment NAME`` or
+    ``config.py:3``) and have no effect, or not the one they had."""
     idle: dict[str, list[str]] = {}
     for name, door in NOT_USED_YET.items():
         if name in given:
-            idle.setdefault(door, []).append(f"{name} ({given[name]})")
+            idle.setdefault(door, []).append(f"{name} ({given[name].removesuffix(f' {name}')})")
     found = [f"no effect yet, because this version has no {door}: {', '.join(names)}" for door, names in idle.items()]
     if "SILENCE_DURATION" in given:
         found.append(
