@@ -10,10 +10,10 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from esl_agent.dialogue.actions import Message, ToolSpec
-from esl_agent.errors import ProviderError, Stage
+from esl_agent.errors import Blame, ProviderError, Stage
 from esl_agent.providers.base import HangUpPart, Identity, ReplyPart, TextPart, Transcript
 
 Sleep = Callable[[float], None]
@@ -33,6 +33,14 @@ class Trouble:
     """Seconds between the first piece and the second."""
     never: bool = False
     """No answer, for ever."""
+    stalls_after: int | None = None
+    """So many pieces come, then nothing more, for ever."""
+    dies_after: int | None = None
+    """So many pieces come, then ProviderError; where there are fewer, after the last."""
+    rots_after: int | None = None
+    """So many pieces come, then something that is none."""
+    retry_after: float | None = None
+    blame: Blame = "service"
 
 
 def _troubled(stage: Stage, trouble: Trouble, sleep: Sleep, pieces: Iterator[T]) -> Iterator[T]:
@@ -42,11 +50,30 @@ def _troubled(stage: Stage, trouble: Trouble, sleep: Sleep, pieces: Iterator[T])
         sleep(trouble.before)
     if trouble.fail > 0:
         trouble.fail -= 1
-        raise ProviderError(stage, "canned failure", retryable=trouble.retryable)
+        raise _failure(stage, trouble)
     for number, piece in enumerate(pieces):
         if number == 1 and trouble.after_first:
             sleep(trouble.after_first)
+        yield from _trouble_at(number, stage, trouble, sleep)
         yield piece
+    if trouble.dies_after is not None:
+        raise _failure(stage, trouble)
+
+
+def _trouble_at(number: int, stage: Stage, trouble: Trouble, sleep: Sleep) -> Iterator[Any]:
+    """What goes wrong before piece ``number``."""
+    while trouble.stalls_after == number:
+        sleep(3600.0)
+    if trouble.dies_after == number:
+        raise _failure(stage, trouble)
+    if trouble.rots_after == number:
+        yield object()
+
+
+def _failure(stage: Stage, trouble: Trouble) -> ProviderError:
+    return ProviderError(
+        stage, "canned failure", retryable=trouble.retryable, retry_after=trouble.retry_after, blame=trouble.blame
+    )
 
 
 class CannedStt:
