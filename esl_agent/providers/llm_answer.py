@@ -1,4 +1,4 @@
-"""Pieces of JSON in a streamed answer, and errors that come inside one whose status was 200."""
+"""What requests to language models have in their head, and answers in their body: keys, JSON, errors, counts."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def _blame(code: str) -> Blame:
     if any(word in code.lower() for word in _SETUP):
         return "setup"
     return "request" if any(word in code.lower() for word in _REQUEST) else "service"
+
+
+def key_header(name: str, key: str) -> dict[str, str]:
+    """The header that carries ``key``; none for an empty one."""
+    if not key:
+        return {}
+    return {name: f"Bearer {key}" if name.lower() == "authorization" else key}
 
 
 def count(value: Any) -> int:

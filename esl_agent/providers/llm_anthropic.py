@@ -1,6 +1,6 @@
-"""LLM ``anthropic``: the Messages API, streamed.
+"""LLM ``anthropic``: the Messages API, streamed, in its version 2026-10-21.
 
-Shapes: anthropic SDK 2.12, types/message_create_params and raw_message_stream_event.
+Shapes: anthropic SDK 2.12, types/message_create_params and raw_message_stream_event; headers: its ``_client``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from esl_agent.errors import ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, ReplyPart, TextPart, ToolCallPart, Usage, UsagePart
 from esl_agent.providers.http import Answer, HttpServer
-from esl_agent.providers.llm_answer import count, ended_early, parsed
+from esl_agent.providers.llm_answer import count, ended_early, key_header, parsed
 from esl_agent.providers.llm_calls import MAX_CALLS, MAX_ID, arguments_of, names_called, schema_of
 from esl_agent.setting import STRICT, setting
 
@@ -35,15 +35,27 @@ class AnthropicOptions:
     model: str = setting("claude-haiku-5-5", "The model, as the service calls it.")
     max_tokens: int = setting(1024, "Length of a reply, and of the thinking before it. The service wants one.", ge=1)
     url: str = setting("https://api.anthropic.com", "Where `/v1/messages` is.", pattern="^https?://")
-    version: str = setting("2023-06-01", "Version of the API, as the header `anthropic-version` names it.")
+    version: str = setting(
+        "2026-10-21", "Version of the API, as the header `anthropic-version` names it. The one before: `2023-06-01`."
+    )
+    thinking: str = setting(
+        "",
+        "Whether the model thinks before its first word: `disabled`, `between_tools`, `adaptive`, as far as it takes "
+        "them. Empty: as the model has it; those of 2026 do think.",
+    )
+    effort: str = setting("", "How much it thinks and says: low, medium, high, xhigh, max. Empty: as the model has it.")
     api_key_env: str = setting("ANTHROPIC_API_KEY", "Environment variable that holds the key.")
     api_key_file: str = setting("", "File that holds the key, if no variable does.")
-    ca_file: str = setting("", "Certificates (PEM) to trust instead of the usual ones.")
-    temperature: float | None = setting(None, "Some models refuse it.", ge=0.0, le=1.0)
-    prompt_cache: bool = setting(
-        False, "Let the service keep what it has read: cheaper and sooner from some 1000 tokens of prompt on."
+    key_header: str = setting(
+        "Authorization",
+        "Header the key goes into, there as `Bearer`. Some proxies: `x-api-key`.",
+        pattern="^[A-Za-z-]+$",
     )
-    extra_body: dict[str, Any] = setting(dict, "Anything else of the request: `{top_k: 40}`.")
+    ca_file: str = setting("", "Certificates (PEM) to trust instead of the usual ones.")
+    prompt_cache: bool = setting(
+        False, "Let the service keep what it has read: cheaper and sooner for prompts of 500 to 1000 tokens or more."
+    )
+    extra_body: dict[str, Any] = setting(dict, "Anything else of the request: `{service_tier: standard_only}`.")
     at_once: int = setting(0, "Requests that the account may have at a time, over all calls. 0: no limit.", ge=0)
 
 
@@ -56,7 +68,7 @@ class AnthropicModel:
         self._server = HttpServer(
             "llm",
             options.url.rstrip("/").removesuffix("/v1"),
-            headers={"x-api-key": key, "anthropic-version": options.version},
+            headers={**key_header(options.key_header, key), "anthropic-version": options.version},
             secrets=(key,),
             ca_file=options.ca_file,
         )
@@ -86,8 +98,10 @@ class AnthropicModel:
         }
         if system := "\n\n".join(each.content for each in messages if each.role == "system" and each.content.strip()):
             body["system"] = system
-        if options.temperature is not None:
-            body["temperature"] = options.temperature
+        if options.thinking:
+            body["thinking"] = {"type": options.thinking}
+        if options.effort:
+            body["output_config"] = {"effort": options.effort}
         if options.prompt_cache:
             body["cache_control"] = {"type": "ephemeral"}
         if tools:

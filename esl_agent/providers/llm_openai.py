@@ -27,7 +27,7 @@ from esl_agent.providers.base import (
     UsagePart,
 )
 from esl_agent.providers.http import Answer, HttpServer
-from esl_agent.providers.llm_answer import count, ended_early, parsed
+from esl_agent.providers.llm_answer import count, ended_early, key_header, parsed
 from esl_agent.providers.llm_calls import CallPieces, functions, without_tools
 from esl_agent.providers.llm_text import Speakable
 from esl_agent.setting import STRICT, setting
@@ -75,7 +75,7 @@ class OpenAiModel:
         self._server = HttpServer(
             "llm",
             options.url,
-            headers={**options.headers, **_key(options.key_header, key)},
+            headers={**options.headers, **key_header(options.key_header, key)},
             secrets=(key,) if key else (),
             ca_file=options.ca_file,
         )
@@ -160,12 +160,6 @@ class OpenAiModel:
                 yield _DONE
                 return
             yield parsed(self._server, event.data)
-
-
-def _key(header: str, key: str) -> dict[str, str]:
-    if not key:
-        return {}
-    return {header: f"Bearer {key}" if header.lower() == "authorization" else key}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A pretend Anthropic service: ``POST /v1/messages``, streamed, strict about what it is asked.
+"""A pretend Anthropic service: ``POST /v1/messages`` in version 2026-10-21, streamed, strict about what it is asked.
 
 Checked against the anthropic SDK 2.12: its client reads these streams, its request types take what this takes.
 """
@@ -61,6 +61,16 @@ class _Cache(BaseModel):
     type: Literal["ephemeral"]
 
 
+class _Thinking(BaseModel):
+    model_config = _STRICT
+    type: Literal["adaptive", "between_tools", "disabled"]
+
+
+class _Output(BaseModel):
+    model_config = _STRICT
+    effort: Literal["low", "medium", "high", "xhigh", "max"]
+
+
 class _Create(BaseModel):
     model_config = _STRICT
     model: str
@@ -68,11 +78,12 @@ class _Create(BaseModel):
     messages: list[_Message] = Field(min_length=1)
     stream: Literal[True]
     system: str | None = Field(None, pattern=r"\S")
-    temperature: float | None = Field(None, ge=0, le=1)
+    thinking: _Thinking | None = None
+    output_config: _Output | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
     tools: list[_Tool] | None = None
     tool_choice: _Choice | None = None
     cache_control: _Cache | None = None
-    top_k: int | None = None
 
 
 class PretendAnthropic(PretendModel):
@@ -81,6 +92,7 @@ class PretendAnthropic(PretendModel):
 
     def __init__(self, key: str = KEY, tls: tuple[str, str] | None = None) -> None:
         super().__init__("POST", "/v1/messages", key, tls)
+        self.thoughts = ""
         self.stop_reason: str | None = None
         """Instead of the one that fits."""
 
@@ -101,8 +113,12 @@ class PretendAnthropic(PretendModel):
             "usage": usage,
         }
         found: list[dict[str, Any]] = [{"type": "message_start", "message": message}, {"type": "ping"}]
+        thought = [{"type": "thinking_delta", "thinking": self.thoughts}, {"type": "signature_delta", "signature": "c"}]
         said = [{"type": "text_delta", "text": text} for text in self.texts]
-        blocks: list[tuple[dict[str, Any], list[dict[str, str]]]] = [({"type": "text", "text": ""}, said)]
+        blocks: list[tuple[dict[str, Any], list[dict[str, str]]]] = [
+            ({"type": "thinking", "thinking": "", "signature": ""}, thought if self.thoughts else []),
+            ({"type": "text", "text": ""}, said),
+        ]
         for call in self.calls:
             text = json.dumps(dict(call.arguments)) if call.arguments else ""
             deltas = [{"type": "input_json_delta", "partial_json": t} for t in ("", text[:5], text[5:])]
@@ -124,9 +140,10 @@ class PretendAnthropic(PretendModel):
         return b"".join([*self.pieces()[:4], *events(error, name=lambda event: "error")])
 
     def check(self, request: Request) -> dict[str, Any]:
-        if request.headers.get("x-api-key") != self.key:
-            raise Refused(401, "authentication_error", f"invalid x-api-key {request.headers.get('x-api-key')}")
-        if request.headers.get("anthropic-version") != "2023-06-01":
+        given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("x-api-key")
+        if given != self.key:
+            raise Refused(401, "authentication_error", f"invalid API key {given}")
+        if request.headers.get("anthropic-version") != "2026-10-21":
             raise Refused(400, "invalid_request_error", "anthropic-version: header is required")
         body = body_like(_Create, request)
         if body["model"] != self.model:
