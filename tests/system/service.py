@@ -86,15 +86,17 @@ def write_conf(
     dids: Sequence[str] = DIDS,
     media: str = "auto",
     more: str = "",
+    agent: str = "",
 ) -> int:
-    """A configuration below ``directory``; the event socket's port. ``more``: settings of every DID."""
+    """A configuration below ``directory``; the event socket's port. ``more``: settings of every DID; ``agent``: of the
+    service."""
     esl = free_port()
     values = {"clips": directory / "clips", "records": directory / "records"}
     ports = iter(random.sample(range(10000, 30000, 40), 2))
     first, other = next(ports), next(ports)
     values |= {"first": first, "last": first + 39, "other_first": other, "other_last": other + 39}
     text = AGENT.format(esl=esl, audio=free_port(), max_calls=max_calls, drain=drain, **values)
-    (directory / "agent.yaml").write_text(text)
+    (directory / "agent.yaml").write_text(text + agent)
     for did in dids:
         write_did(directory, did, media=media, more=more)
     return esl
