@@ -89,14 +89,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from esl_agent.advice import advice
+    from esl_agent.advice import advice, unpriced
     from esl_agent.lineup import make_lineup
 
     config = configuration.load(options.conf)
-    make_lineup(config)
+    lineup = make_lineup(config)
     for did in config.dids:
         print(f"{did.key:<24} {did.name} ({did.file})")
-    warnings = advice(config, date.today())
+    warnings = [*advice(config, date.today()), *unpriced(lineup)]
     for line in warnings:
         print(f"warning: {line}")
     told = f", {len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}" if warnings else ""

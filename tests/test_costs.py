@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from esl_agent.advice import unpriced
 from esl_agent.config import check, load
 from esl_agent.costs import MAX_COUNT, Budget, CallCosts, DayTotals, Passed
 from esl_agent.errors import Stage
+from esl_agent.lineup import Lineup, make_lineup
 from esl_agent.prices import Price, Tariff, check_price_name
 from esl_agent.providers.base import Usage, Used
 
@@ -363,3 +365,38 @@ def test_prices_and_budgets_are_settings(tmp_path):
 def test_a_wrong_price_or_budget_is_told_with_its_line(tmp_path, agent, did, line):
     (found,) = mistakes(tmp_path, agent, did)
     assert found.startswith(line)
+
+
+def lineup_of(tmp_path: Path, agent: str, did: str) -> Lineup:
+    assert mistakes(tmp_path, agent, did) == []
+    return make_lineup(load(tmp_path, environment={}))
+
+
+OVER_THE_NETWORK = "llm:\n  - {engine: ollama, model: small}\n  - {engine: rules, otherwise: Pardon}\n"
+
+
+def test_an_engine_of_a_did_with_a_budget_ought_to_have_a_price(tmp_path):
+    lineup = lineup_of(tmp_path, "prices:\n  openai: {input: 1}\n", f"budget: {{call: 1}}\n{OVER_THE_NETWORK}")
+    (line,) = unpriced(lineup)
+    assert "llm engine ollama/small counts as free" in line
+
+
+@pytest.mark.parametrize(
+    ("agent", "did"),
+    [("prices:\n  ollama: {}\n", "budget: {call: 1}\n"), ("", ""), ("", "budget: {refusal_cause: USER_BUSY}\n")],
+)
+def test_nobody_is_warned_of_a_price_that_was_given_or_that_no_budget_needs(tmp_path, agent, did):
+    assert unpriced(lineup_of(tmp_path, agent, did + OVER_THE_NETWORK)) == []
+
+
+EXAMPLES = re.findall(
+    r"^```yaml\n(.*?)^```$", (Path(__file__).parent.parent / "docs" / "costs.md").read_text(), re.DOTALL | re.MULTILINE
+)
+
+
+def test_the_examples_of_the_page_about_costs_are_settings(tmp_path):
+    agent, did = EXAMPLES
+    config = lineup_of(tmp_path, agent, did).config
+    tariff = Tariff(config.service.prices, config.service.currency)
+    assert tariff.cost("openai/gpt-x-mini-2", Usage(input_tokens=1_000_000)) == pytest.approx(0.1)
+    assert config.dids[0].settings.budget.day_limit == 30.0
