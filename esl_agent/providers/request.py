@@ -50,6 +50,31 @@ class Restarted:
 RESTARTED = Restarted()
 
 
+class _Race(Generic[P, T]):
+    """One try of ``candidate``, and perhaps a second request beside it."""
+
+    __slots__ = ("arrivals", "behind", "candidate", "error", "hedge_at", "running")
+
+    def __init__(self, candidate: Candidate[P], behind: Candidate[P] | None) -> None:
+        self.candidate = candidate
+        self.behind = behind
+        self.arrivals: Queue[tuple[Attempt[T], object]] = Queue(maxsize=READ_AHEAD)
+        self.running: dict[Attempt[T], Candidate[P]] = {}
+        self.hedge_at = math.inf
+        self.error: ProviderError | None = None
+        """The candidate's, or else its rival's."""
+
+    @property
+    def due(self) -> float:
+        """When something has to be done."""
+        return min(self.hedge_at, min(each.due for each in self.running))
+
+    def failed(self, attempt: Attempt[T], error: ProviderError, *, was_given_up: bool = False) -> None:
+        attempt.failed(error, was_given_up=was_given_up)
+        is_own = self.running.pop(attempt) is self.candidate
+        self.error = error if is_own or self.error is None else self.error
+
+
 class Request(Generic[P, T]):
     """Runs once. ``open`` puts the request to a provider. ``now`` says how long the caller has waited; ``is_waiting``
     whether he does. ``keeps``: pieces are used as they come, so that nothing can be taken back after the first one."""
@@ -128,67 +153,71 @@ class Request(Generic[P, T]):
     def _try(
         self, candidate: Candidate[P], behind: Candidate[P] | None, window: float
     ) -> Generator[T | Restarted, None, ProviderError | None]:
-        arrivals: Queue[tuple[Attempt[T], object]] = Queue(maxsize=READ_AHEAD)
-        racing = {self._attempt(candidate, arrivals, window, behind): candidate}
-        hedge_at = self._now() + self._patience.hedge if self._patience.hedge else math.inf
-        error: ProviderError | None = None
+        race: _Race[P, T] = _Race(candidate, behind)
+        self._start(race, candidate, window)
+        if self._patience.hedge:
+            race.hedge_at = self._now() + self._patience.hedge
         try:
-            while racing:
-                by = min(min(each.due for each in racing), hedge_at)
+            while race.running:
                 try:
-                    attempt, what = arrivals.get(timeout=max(0.0, by - self._now()) if self._is_waiting() else LOOK)
+                    attempt, what = race.arrivals.get(timeout=self._pause_until(race.due))
                 except Empty:
-                    now = self._now()
-                    if now >= hedge_at:
-                        hedge_at = math.inf
-                        second = behind or candidate
-                        due = self._window(None) if behind is None else now + self._patience.first
-                        racing[self._attempt(second, arrivals, min(due, self._ends_by), behind)] = second
-                    for late in [each for each in racing if now >= each.due]:
-                        late.failed(overdue := self._late(late), was_given_up=True)
-                        error = overdue if racing.pop(late) is candidate else error or overdue
+                    self._overdue(race)
                     continue
-                if attempt not in racing:
+                if attempt not in race.running:
                     continue
                 if what is ENDED:
                     attempt.served()
                     return None
                 if isinstance(what, ProviderError):
-                    attempt.failed(what)
-                    error = what if racing.pop(attempt) is candidate else error or what
+                    race.failed(attempt, what)
                     continue
                 attempt.pieces += 1
                 if not self._used:
-                    hedge_at = math.inf
-                    for other in [each for each in racing if each is not attempt]:
-                        other.let_go()
-                        del racing[other]
-                    if attempt.name == candidate.name or error is not None:
-                        self._choice.serves(racing[attempt])
+                    self._begins(race, attempt)
                 self._used += 1
                 yield what
                 attempt.due = self._next_due(attempt.due)
-            return error
+            return race.error
         finally:
-            for each in racing:
+            for each in race.running:
                 each.let_go()
 
-    def _attempt(
-        self,
-        candidate: Candidate[P],
-        arrivals: Queue[tuple[Attempt[T], object]],
-        due: float,
-        behind: Candidate[P] | None,
-    ) -> Attempt[T]:
-        slot = self._patience.slot if behind is not None else self._patience.limit
-        return Attempt(
+    def _start(self, race: _Race[P, T], candidate: Candidate[P], due: float) -> None:
+        slot = self._patience.slot if race.behind is not None else self._patience.limit
+        attempt = Attempt(
             candidate.account,
             lambda tally: self._open(candidate.provider, tally),
-            arrivals,
+            race.arrivals,
             self._choice.live,
             due=due,
             slot_patience=slot,
         )
+        race.running[attempt] = candidate
+
+    def _pause_until(self, due: float) -> float:
+        """Seconds to wait for what arrives."""
+        return max(0.0, due - self._now()) if self._is_waiting() else LOOK
+
+    def _overdue(self, race: _Race[P, T]) -> None:
+        """Nothing arrived in time, or the caller still speaks."""
+        now = self._now()
+        if now >= race.hedge_at:
+            race.hedge_at = math.inf
+            due = self._ends_by if race.behind is None else min(self._ends_by, now + self._patience.first)
+            self._start(race, race.behind or race.candidate, due)
+        for late in [each for each in race.running if now >= each.due]:
+            race.failed(late, self._late(late), was_given_up=True)
+
+    def _begins(self, race: _Race[P, T], attempt: Attempt[T]) -> None:
+        """The first piece is here: nobody else is waited for. A second request that won because the first was slow is
+        no switch; where the first failed it is."""
+        race.hedge_at = math.inf
+        for other in [each for each in race.running if each is not attempt]:
+            other.let_go()
+            del race.running[other]
+        if race.running[attempt] is race.candidate or race.error is not None:
+            self._choice.serves(race.running[attempt])
 
     def _next_due(self, due: float) -> float:
         """When the piece after the one that was just used is late."""
