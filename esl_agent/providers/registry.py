@@ -13,6 +13,14 @@ from esl_agent.providers.base import EngineContext
 ENGINES: dict[Stage, dict[str, str]] = {
     "stt": {
         "embedded": "embedded_stt:EmbeddedRecogniser:EmbeddedRecogniserOptions",
+        "transcribe": "stt_transcribe:Transcribe:TranscribeOptions",
+        "transcribe_streaming": "stt_transcribe_streaming:TranscribeStreaming:TranscribeStreamingOptions",
+        "openai": "stt_openai:OpenAiRecogniser:OpenAiRecogniserOptions",
+        "whisper_cpp": "stt_whisper_cpp:WhisperCpp:WhisperCppOptions",
+        "vosk": "stt_vosk:Vosk:VoskOptions",
+        "whisper_live": "stt_whisper_live:WhisperLive:WhisperLiveOptions",
+        "deepgram": "stt_deepgram:Deepgram:DeepgramOptions",
+        "deepgram_flux": "stt_deepgram_flux:DeepgramFlux:DeepgramFluxOptions",
     },
     "llm": {
         "rules": "rules:Rules:RulesOptions",
