@@ -121,8 +121,8 @@ class _Reply:
     def __init__(self, server: HttpServer, answer: Answer) -> None:
         self._server = server
         self._answer = answer
-        self._tool: dict[str, Any] | None = None
-        self._json = ""
+        self._open: dict[Any, tuple[dict[str, Any], list[str]]] = {}
+        """Calls that are not whole yet, by the number of their block: llama.cpp's blocks overlap."""
         self._tools = 0
         self._reason = ""
         self._usage: dict[str, Any] = {}
@@ -153,20 +153,21 @@ class _Reply:
                 self._count(found["message"].get("usage") if isinstance(found.get("message"), dict) else None)
             case "content_block_start":
                 block = found.get("content_block") or {}
-                self._tool, self._json = (block if block.get("type") == "tool_use" else None), ""
+                if block.get("type") == "tool_use" and self._tools < MAX_CALLS:
+                    self._tools += 1
+                    self._open[found.get("index")] = (block, [])
                 if block.get("type") == "text" and block.get("text"):
                     yield TextPart(str(block["text"]))
             case "content_block_delta":
                 delta = found.get("delta") or {}
                 if delta.get("type") == "text_delta" and delta.get("text"):
                     yield TextPart(str(delta["text"]))
-                elif delta.get("type") == "input_json_delta":
-                    self._json += str(delta.get("partial_json") or "")
+                elif delta.get("type") == "input_json_delta" and found.get("index") in self._open:
+                    self._open[found.get("index")][1].append(str(delta.get("partial_json") or ""))
             case "content_block_stop":
-                if self._tool is not None and self._tools < MAX_CALLS:
-                    self._tools += 1
-                    yield ToolCallPart(_call(self._tool, self._json))
-                self._tool = None
+                if found.get("index") in self._open:
+                    block, pieces = self._open.pop(found.get("index"))
+                    yield ToolCallPart(_call(block, "".join(pieces)))
             case "message_delta":
                 delta = found.get("delta") or {}
                 self._reason = str(delta.get("stop_reason") or self._reason)

@@ -19,21 +19,36 @@ from gguf import GGUFWriter, TokenType
 ANSWERS = {
     "": ("Good", " day", ",", " this", " line", " is", " answered", " by", " a real", " server."),
     "price": ("That", " costs", " ☎5", " monthly."),
+    "joke": ("<think>", " He", " wants", " one</", "think>", "No", " jokes", " here."),
     "count": (" one", " two", " three", " four", " five", " six", " seven", " eight"),
 }
 #: This one has no end.
 ENDLESS = "count"
-#: What is said to a last message with "sales" in it where the request offers tools.
-TOOL_CALL = (
-    "<tool_call>",
-    "\n{",
-    '"name": "transfer"',
-    ', "arguments": ',
-    '{"to": ',
-    '"sales"}',
-    "}\n",
-    "</tool_call>",
-)
+#: The same where the request offers tools: one call, and words with two calls.
+CALLS = {
+    "sales": (
+        "<tool_call>",
+        "\n{",
+        '"name": "transfer"',
+        ', "arguments": ',
+        '{"to": ',
+        '"sales"}',
+        "}\n",
+        "</tool_call>",
+    ),
+    "everybody": (
+        *(
+            "One",
+            " moment.",
+            "\n<tool_call>",
+            '\n{"name"',
+            ': "transfer"',
+            ', "arguments"',
+            ': {"to": "sales"}}\n</tool_call>',
+        ),
+        *("\n<tool_call>\n", '{"name": "transfer"', ', "arguments": {"to": ', '"support"}', "}", "\n</tool_call>"),
+    ),
+}
 
 _CONTEXT = 65536
 _HEAD = 32
@@ -46,6 +61,7 @@ TEMPLATE = """
 {%- endif %}
 {%- for message in messages %}
 {{- '<|' + message.role + '|>' }}
+{%- if message.reasoning_content %}{{ '<think>' + message.reasoning_content + '</think>' }}{% endif %}
 {%- if message.content %}{{ message.content }}{% endif %}
 {%- for call in message.tool_calls or [] %}
 {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) + '}' }}
@@ -56,7 +72,7 @@ TEMPLATE = """
 {%- if add_generation_prompt %}
 {{- '<|assistant|>' }}
 {%- set last = messages[-1] %}
-{%- if tools and last.role == 'user' and 'sales' in (last.content | string) %}{{ '<|tool|>' }}
+{%- if false %}
 CHOICES
 {%- endif %}
 {%- endif %}
@@ -95,12 +111,16 @@ def vocabulary() -> tuple[Vocabulary, str]:
         known.add(f"<|{name}|>", TokenType.CONTROL)
     known.add("▁")
     choices = ""
+    for number, (word, calls) in enumerate(CALLS.items()):
+        known.chain(known.add(f"<|call-{number}|>", TokenType.CONTROL), calls, end)
+        choices += (
+            f"{{%- elif tools and last.role == 'user' and '{word}' in last.content %}}{{{{ '<|call-{number}|>' }}}}\n"
+        )
     for number, (word, answer) in enumerate(ANSWERS.items()):
         first = known.add(f"<|answer-{number}|>" if word else "<|assistant|>", TokenType.CONTROL)
         if word:
             choices += f"{{%- elif '{word}' in (last.content | string) %}}{{{{ '<|answer-{number}|>' }}}}\n"
         known.chain(first, answer, None if word == ENDLESS else end)
-    known.chain(known.add("<|tool|>", TokenType.CONTROL), TOOL_CALL, end)
     _as_octets(known, octets)
     return known, TEMPLATE.replace("CHOICES\n", choices)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,12 @@ def test_a_character_of_several_bytes_comes_whole(tap: Tap) -> None:
     assert said(list(model(tap.url).reply(asked("What is the price?")))) == PRICE
 
 
+@pytest.mark.parametrize("separation", ["auto", "none"])
+def test_what_a_model_thinks_is_not_said_whether_the_server_takes_it_out_or_not(tap: Tap, separation: str) -> None:
+    speaker = model(tap.url, extra_body={"reasoning_format": separation})
+    assert said(list(speaker.reply(asked("Tell me a joke")))) == "No jokes here."
+
+
 def test_a_tool_that_the_model_calls_is_called_and_its_result_is_told(tap: Tap) -> None:
     parts = list(model(tap.url).reply(asked("sales, please"), (TRANSFER,)))
     calls = [part.call for part in parts if isinstance(part, ToolCallPart)]
@@ -78,9 +85,20 @@ def test_a_result_of_a_tool_that_nobody_called_is_no_crash(tap: Tap) -> None:
     assert said(list(model(tap.url).reply(lost)))
 
 
+def test_every_one_of_several_calls_after_words_is_called(tap: Tap) -> None:
+    parts = list(model(tap.url).reply(asked("everybody"), (TRANSFER,)))
+    assert said(parts).strip() == "One moment."
+    calls = [part.call for part in parts if isinstance(part, ToolCallPart)]
+    assert [(call.name, dict(call.arguments)) for call in calls] == [
+        ("transfer", {"to": "sales"}),
+        ("transfer", {"to": "support"}),
+    ]
+    assert len({call.id for call in calls}) == 2
+
+
 def test_a_reply_is_no_longer_than_it_may_be(tap: Tap) -> None:
     parts = list(model(tap.url, max_completion_tokens=3).reply(asked("count")))
-    assert said(parts) == " one two three"
+    assert said(parts).split() == ["one", "two", "three"]
     assert parts[-1].usage.output_tokens == 3
 
 
@@ -187,7 +205,7 @@ def test_a_server_that_stalls_in_the_middle_of_a_reply_can_be_left(other_llama: 
         other_llama.process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("text", ["hello", "price", "sales"])
+@pytest.mark.parametrize("text", ["hello", "price", "sales", "everybody"])
 def test_openais_own_client_hears_the_same(tap: Tap, key: str, text: str) -> None:
     client = openai.OpenAI(base_url=tap.url, api_key=key, max_retries=0)
     chunks = client.chat.completions.create(
@@ -198,18 +216,18 @@ def test_openais_own_client_hears_the_same(tap: Tap, key: str, text: str) -> Non
         stream=True,
         stream_options={"include_usage": True},
     )  # fmt: skip
-    words, arguments, cost = "", "", None
+    words, cost = "", None
+    arguments: dict[int, str] = defaultdict(str)
     for chunk in chunks:
         cost = chunk.usage or cost
         for choice in chunk.choices:
             words += choice.delta.content or ""
-            arguments += "".join(
-                call.function.arguments or "" for call in choice.delta.tool_calls or () if call.function
-            )
+            for call in choice.delta.tool_calls or ():
+                arguments[call.index] += (call.function and call.function.arguments) or ""
     parts = list(model(tap.url).reply(asked(text), (TRANSFER,)))
     calls = [dict(part.call.arguments) for part in parts if isinstance(part, ToolCallPart)]
     assert said(parts) == words
-    assert calls == ([json.loads(arguments)] if arguments else [])
+    assert calls == [json.loads(each) for each in arguments.values()]
     assert cost is not None
     assert parts[-1].usage.output_tokens == cost.completion_tokens
     assert parts[-1].usage.input_tokens == cost.prompt_tokens

@@ -38,6 +38,10 @@ def test_a_reply_comes_in_pieces_and_ends_with_what_it_cost(tap: Tap) -> None:
     assert parts[-1].usage.input_tokens > 20
 
 
+def test_what_a_model_thinks_is_not_said(tap: Tap) -> None:
+    assert said(list(model(tap.url).reply(asked("Tell me a joke")))) == "No jokes here."
+
+
 def test_a_tool_that_the_model_calls_is_called_and_its_result_is_told(tap: Tap) -> None:
     parts = list(model(tap.url).reply(asked("sales, please"), (TRANSFER,)))
     calls = [part.call for part in parts if isinstance(part, ToolCallPart)]
@@ -46,9 +50,20 @@ def test_a_tool_that_the_model_calls_is_called_and_its_result_is_told(tap: Tap) 
     assert said(list(model(tap.url).reply(told, (TRANSFER,)))) == PRICE
 
 
+def test_every_one_of_several_calls_after_words_is_called(tap: Tap) -> None:
+    parts = list(model(tap.url).reply(asked("everybody"), (TRANSFER,)))
+    assert said(parts).strip() == "One moment."
+    calls = [part.call for part in parts if isinstance(part, ToolCallPart)]
+    assert [(call.name, dict(call.arguments)) for call in calls] == [
+        ("transfer", {"to": "sales"}),
+        ("transfer", {"to": "support"}),
+    ]
+    assert len({call.id for call in calls}) == 2
+
+
 def test_a_reply_is_no_longer_than_it_may_be(tap: Tap) -> None:
     parts = list(model(tap.url, max_tokens=3).reply(asked("count")))
-    assert said(parts) == " one two three"
+    assert said(parts).split() == ["one", "two", "three"]
 
 
 def test_the_connection_that_was_made_ready_is_used(tap: Tap) -> None:
@@ -75,7 +90,7 @@ def test_a_wrong_key_is_the_setups_fault(llama: Running, monkeypatch: pytest.Mon
     assert "not-the-right" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["hello", "price", "sales"])
+@pytest.mark.parametrize("text", ["hello", "price", "sales", "everybody"])
 def test_anthropics_own_client_hears_the_same(tap: Tap, llama_key: str, text: str) -> None:
     client = anthropic.Anthropic(base_url=tap.url, api_key=llama_key, max_retries=0, timeout=PATIENCE)
     tool: Any = {"name": TRANSFER.name, "description": TRANSFER.description, "input_schema": dict(TRANSFER.parameters)}
