@@ -29,6 +29,7 @@ from esl_agent.dialogue.actions import CloseUtterance
 from esl_agent.dialogue.events import Audio
 from esl_agent.lineup import Lineup
 from esl_agent.providers.base import Engines
+from esl_agent.providers.resilient import resilient
 from esl_agent.server import Server
 from esl_agent.testing.providers import CannedLlm, CannedStt, ToneTts, Trouble
 
@@ -50,9 +51,9 @@ class StampedServer(Server):
         self.endpoints: dict[str, list[float]] = {}
         self.traces: dict[str, Trace] = {}
 
-    def _build(self, leg: Any, mailbox: Any, journal: Any, did: Any, engines: Engines) -> Call:
+    def _build(self, leg: Any, mailbox: Any, journal: Any, did: Any, engines: Engines, costs: Any) -> Call:
         trace = self.traces[leg.id] = []
-        call = super()._build(leg, mailbox, journal, did, stamped(engines, trace))
+        call = super()._build(leg, mailbox, journal, did, stamped(engines, trace), costs)
         handled = self.handled[call.leg.id] = array.array("d")
         endpoints = self.endpoints[call.leg.id] = []
         receive, clock = call.dialogue.receive, time.monotonic
@@ -79,7 +80,10 @@ def canned(config: Config, delays: tuple[float, float, float]) -> Lineup:
     stt = CannedStt(["my telephone is broken", "please help me"], trouble=Trouble(before=stt_takes), sleep=gevent.sleep)
     llm = CannedLlm(REPLIES, word_by_word=True, trouble=Trouble(before=llm_takes), sleep=gevent.sleep)
     tts = ToneTts(trouble=Trouble(before=tts_takes), sleep=gevent.sleep)
-    return Lineup(config, {did.key: Engines(stt, llm, tts) for did in config.dids})
+    return Lineup(
+        config,
+        {did.key: resilient([stt], [llm], [tts], did.settings.resilience, did.cascade.limits) for did in config.dids},
+    )
 
 
 def main(directory: str, engines: str, results: str, core: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from esl_agent.dialogue.actions import Message, ToolSpec
-from esl_agent.providers.base import Engines, TextPart
+from esl_agent.providers.base import CallContext, Engines, TextPart
 
 #: (what, CLOCK_MONOTONIC, number): ``endpoint`` with the number of the frame that decided it, then ``heard`` (the
 #: recogniser has the last of the sound), ``words``, ``asked`` (the model), ``token``, ``voice`` (asked), ``sound``.
@@ -26,9 +26,24 @@ def note(trace: Trace, what: str, number: int = 0) -> None:
     trace.append((what, time.monotonic(), number))
 
 
-class _Stt:
+class _Stamped:
+    """Bound to the call where what it stamps is."""
+
     def __init__(self, inner: Any, trace: Trace) -> None:
         self._inner, self._trace = inner, trace
+
+    def for_call(self, context: CallContext) -> Any:
+        make = getattr(self._inner, "for_call", None)
+        return self if make is None else type(self)(make(context), self._trace)
+
+    def close(self) -> None:
+        if close := getattr(self._inner, "close", None):
+            close()
+
+
+class _Stt(_Stamped):
+    def __init__(self, inner: Any, trace: Trace) -> None:
+        super().__init__(inner, trace)
         self.streaming, self.identity = inner.streaming, inner.identity
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Any]:
@@ -42,9 +57,9 @@ class _Stt:
             yield transcript
 
 
-class _Llm:
+class _Llm(_Stamped):
     def __init__(self, inner: Any, trace: Trace) -> None:
-        self._inner, self._trace = inner, trace
+        super().__init__(inner, trace)
         self.identity = inner.identity
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[Any]:
@@ -57,9 +72,9 @@ class _Llm:
             yield part
 
 
-class _Tts:
+class _Tts(_Stamped):
     def __init__(self, inner: Any, trace: Trace) -> None:
-        self._inner, self._trace = inner, trace
+        super().__init__(inner, trace)
         self.identity, self.rate, self.voice = inner.identity, inner.rate, inner.voice
 
     def speak(self, text: str) -> Iterator[bytes]:
