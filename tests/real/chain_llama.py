@@ -24,30 +24,11 @@ ANSWERS = {
 }
 #: This one has no end.
 ENDLESS = "count"
-#: The same where the request offers tools: one call, and words with two calls.
+#: The same where the request offers tools: one call, and words with two calls. Pieces end at |.
 CALLS = {
-    "sales": (
-        "<tool_call>",
-        "\n{",
-        '"name": "transfer"',
-        ', "arguments": ',
-        '{"to": ',
-        '"sales"}',
-        "}\n",
-        "</tool_call>",
-    ),
-    "everybody": (
-        *(
-            "One",
-            " moment.",
-            "\n<tool_call>",
-            '\n{"name"',
-            ': "transfer"',
-            ', "arguments"',
-            ': {"to": "sales"}}\n</tool_call>',
-        ),
-        *("\n<tool_call>\n", '{"name": "transfer"', ', "arguments": {"to": ', '"support"}', "}", "\n</tool_call>"),
-    ),
+    "sales": '<tool_call>|\n{|"name": "transfer"|, "arguments": |{"to": |"sales"}|}\n|</tool_call>',
+    "everybody": 'One| moment.|\n<tool_call>|\n{"name"|: "transfer"|, "arguments"|: {"to": "sales"}}|\n</tool_call>|'
+    '\n<tool_call>\n|{"name": |"transfer"|, "arguments": {"to": |"support"}|}\n</tool_call>',
 }
 
 _CONTEXT = 65536
@@ -72,9 +53,7 @@ TEMPLATE = """
 {%- if add_generation_prompt %}
 {{- '<|assistant|>' }}
 {%- set last = messages[-1] %}
-{%- if false %}
 CHOICES
-{%- endif %}
 {%- endif %}
 """
 
@@ -110,19 +89,22 @@ def vocabulary() -> tuple[Vocabulary, str]:
     for name in ("system", "user", "end"):
         known.add(f"<|{name}|>", TokenType.CONTROL)
     known.add("▁")
-    choices = ""
-    for number, (word, calls) in enumerate(CALLS.items()):
-        known.chain(known.add(f"<|call-{number}|>", TokenType.CONTROL), calls, end)
-        choices += (
-            f"{{%- elif tools and last.role == 'user' and '{word}' in last.content %}}{{{{ '<|call-{number}|>' }}}}\n"
-        )
-    for number, (word, answer) in enumerate(ANSWERS.items()):
-        first = known.add(f"<|answer-{number}|>" if word else "<|assistant|>", TokenType.CONTROL)
-        if word:
-            choices += f"{{%- elif '{word}' in (last.content | string) %}}{{{{ '<|answer-{number}|>' }}}}\n"
+    choices = []
+    for word, calls in CALLS.items():
+        first = known.add(f"<|{word}|>", TokenType.CONTROL)
+        known.chain(first, calls.split("|"), end)
+        choices.append((f"tools and last.role == 'user' and '{word}' in last.content", f"<|{word}|>"))
+    for word, answer in ANSWERS.items():
+        first = known.add(f"<|{word or 'assistant'}|>", TokenType.CONTROL)
         known.chain(first, answer, None if word == ENDLESS else end)
+        if word:
+            choices.append((f"'{word}' in (last.content | string)", f"<|{word}|>"))
     _as_octets(known, octets)
-    return known, TEMPLATE.replace("CHOICES\n", choices)
+    chosen = "".join(
+        f"{{%- {'elif' if number else 'if'} {condition} %}}{{{{ '{first}' }}}}\n"
+        for number, (condition, first) in enumerate(choices)
+    )
+    return known, TEMPLATE.replace("CHOICES\n", f"{chosen}{{%- endif %}}\n")
 
 
 def _as_octets(known: Vocabulary, octets: list[int]) -> None:
@@ -136,7 +118,7 @@ def _as_octets(known: Vocabulary, octets: list[int]) -> None:
 
 
 def write(path: Path) -> None:
-    """A GGUF of about 3 MB."""
+    """A GGUF of about 2.5 MB."""
     known, template = vocabulary()
     count = len(known.pieces)
     width = -(-count // 64) * 64
