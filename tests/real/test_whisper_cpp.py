@@ -82,14 +82,20 @@ def test_utterances_that_end_at_once_are_all_recognised(tap: Tap) -> None:
     assert [call.value for call in calls] == [HEARD] * 3
 
 
-def test_an_utterance_whose_call_ends_is_let_go(tap: Tap) -> None:
-    call = gevent.spawn(lambda: heard(ear(tap.url).recognise(iter([HELLO.pcm * 10]), HELLO.rate)))
+def test_an_utterance_whose_call_ends_is_given_up_by_the_server(whisper: Running, tap: Tap) -> None:
+    frame = b"\x10\x00" * 320
+    call = gevent.spawn(lambda: heard(ear(tap.url).recognise(iter([frame] * 2900), 16000)))
     with gevent.Timeout(PATIENCE):
-        while len(tap.sent) < 2 * len(HELLO.pcm):
+        while len(tap.sent) < 2900 * len(frame):
             gevent.sleep(0.001)
+        while "(928000 samples" not in whisper.says():
+            gevent.sleep(0.01)
     call.kill(timeout=1.0)
     assert call.dead
     assert tap.has_let_go()
+    with gevent.Timeout(PATIENCE):
+        while "client disconnected, aborted processing" not in whisper.says():
+            gevent.sleep(0.01)
 
 
 def test_an_utterance_without_sound_is_not_understood(tap: Tap) -> None:
