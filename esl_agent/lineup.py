@@ -20,6 +20,7 @@ from esl_agent.dialogue.tools import Toolbox
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.http_tools import HttpTools
 from esl_agent.providers import registry
+from esl_agent.providers.accounts import Resting
 from esl_agent.providers.base import EngineContext, Engines
 from esl_agent.providers.resilient import resilient
 from esl_agent.secret import beside
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 #: A DID's name, its engines, a clause it may need.
 Phrase = tuple[str, Engines, str]
 
-#: Phrases whose voice is down are tried again after so many seconds, then after twice as long.
-AGAIN, AGAIN_AT_MOST = 20.0, 600.0
+#: Phrases whose voice is down are tried again after so many seconds, then twice as long.
+AGAIN, AGAIN_AT_MOST = 20.0, 300.0
 #: Phrases prepared at the same time: a slow voice is not waited for one by one, nor asked for everything at once.
 WARM_AT_ONCE = 4
 
@@ -146,8 +147,10 @@ def keep_warm(lineup: Lineup, cache: SpeechCache) -> None:
     no more in use."""
     missing, pause = warm(lineup, cache), AGAIN
     while missing:
+        log.warning("%d phrases are not prepared; once more in %g s", len(missing), pause)
         gevent.sleep(pause)
-        missing, pause = _prepared(missing, cache), min(2 * pause, AGAIN_AT_MOST)
+        left = _prepared(missing, cache)
+        missing, pause = left, AGAIN if len(left) < len(missing) else min(2 * pause, AGAIN_AT_MOST)
 
 
 def _prepared(phrases: list[Phrase], cache: SpeechCache) -> list[Phrase]:
@@ -183,6 +186,8 @@ def _prepare(phrase: Phrase, cache: SpeechCache) -> bool:
     try:
         if not cache.recall(tts.voice, tts.rate, text):
             cache.keep(tts.voice, text, prepared(engines, text))
+    except Resting:
+        return False
     except ProviderError as error:
         log.warning("%s: cannot prepare a phrase: %s", name, error)
         return False

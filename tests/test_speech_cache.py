@@ -10,13 +10,17 @@ import wave
 from pathlib import Path
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from esl_agent import lineup as lineup_module
 from esl_agent.audio.pcm import Sound
-from esl_agent.dialogue.settings import CascadeSettings, Phrases
-from esl_agent.lineup import warm
+from esl_agent.dialogue.settings import CascadeSettings, LimitSettings, Phrases
+from esl_agent.lineup import keep_warm, warm
+from esl_agent.providers.accounts import Accounts
 from esl_agent.providers.base import Engines
+from esl_agent.providers.resilience_settings import BreakerSettings, ResilienceSettings
+from esl_agent.providers.resilient import ResilientVoice
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.speech_store import LEFTOVER_SECONDS, SpeechStore, store_directory
 from esl_agent.testing.providers import CannedLlm, CannedStt, ToneTts, Trouble
@@ -225,3 +229,32 @@ def test_a_phrase_that_cannot_be_spoken_does_not_stop_the_others(caplog):
     assert "cannot prepare a phrase" in caplog.text
     missing = [text for text in voice.said if cache.get(voice.voice, text) is None]
     assert len(missing) == 1
+
+
+def behind(*voices: ToneTts, rest: float = 15.0) -> ResilientVoice:
+    settings = ResilienceSettings(breaker=BreakerSettings(rest=rest))
+    return ResilientVoice(voices, settings, LimitSettings(), Accounts())
+
+
+def test_a_fallbacks_sound_is_never_kept_as_the_preferred_voices():
+    down, works, cache = ToneTts(8000, trouble=Trouble(fail=99)), ToneTts(8000, pitch=300), SpeechCache()
+    missing = warm(lineup_of(behind(down, works)), cache)
+    assert works.said == []
+    assert len(missing) > 5
+    assert all(cache.get(down.voice, text) is None for _, _, text in missing)
+
+
+def test_a_voice_that_is_down_is_not_asked_for_every_phrase():
+    down = ToneTts(8000, trouble=Trouble(fail=99))
+    missing = warm(lineup_of(behind(down)), SpeechCache())
+    assert len(down.said) < len(missing)
+
+
+def test_phrases_are_prepared_once_their_voice_works_again(monkeypatch):
+    monkeypatch.setattr(lineup_module, "AGAIN", 0.001)
+    voice, cache = ToneTts(8000, trouble=Trouble(fail=12)), SpeechCache()
+    phrases = lineup_of(behind(voice, rest=0.001))
+    with gevent.Timeout(5.0):
+        keep_warm(phrases, cache)
+    assert len(voice.said) > 12
+    assert all(cache.get(voice.voice, text) for text in voice.said)

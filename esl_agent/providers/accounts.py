@@ -18,6 +18,10 @@ class Busy(ProviderError):
     """The account has no free slot: nothing is wrong with the service."""
 
 
+class Resting(ProviderError):
+    """The provider was not asked: it failed lately."""
+
+
 class Slots:
     """Requests that one account has now, and those that wait for their turn, first come first served."""
 

@@ -23,7 +23,7 @@ from esl_agent.audio.resample import VoiceResampler
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.dialogue.settings import LimitSettings
 from esl_agent.errors import ProviderError, Stage
-from esl_agent.providers.accounts import ACCOUNTS, Accounts
+from esl_agent.providers.accounts import ACCOUNTS, Accounts, Resting
 from esl_agent.providers.attempt import Tally
 from esl_agent.providers.base import (
     CallContext,
@@ -256,7 +256,10 @@ class ResilientVoice(_Stage[TextToSpeech]):
         return _collected(self._request(text, self._asked(), self._limits.tts, keeps=False))
 
     def preferred(self, text: str) -> list[bytes]:
-        """``whole``, in the preferred voice or not at all (ProviderError), in time that no caller waits."""
+        """``whole``, in the preferred voice or not at all (ProviderError), in time that no caller waits. Raises Resting
+        while the voice is left alone."""
+        if not self._accounts.breaker(self.stage, self.providers[0].identity).admits:
+            raise Resting(self.stage, f"{self.providers[0].identity.name} rests after failures", retryable=True)
         choice = Choice(self.stage, self.providers[:1], self._settings, self._accounts, NOBODY)
         return _collected(self._request(text, choice, UNHURRIED, keeps=False))
 
