@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_record_and_cdr_say_what_a_call_used_and_what_that_cost(tmp_path):
         assert float(variables["esl_agent_stt_seconds"]) == pytest.approx(parts["stt"]["seconds"], abs=0.06)
         (costs,) = it.service.note(call, "costs")
         assert costs["currency"] == "EUR"
+
+
+def test_whoever_watches_the_switch_is_told_at_the_end_and_a_models_name_is_only_a_name(tmp_path):
+    with paid(tmp_path, "{call: 0.01}") as it:
+        it.llm._replies = [GOODBYE]
+        it.llm.identity = Identity("dear/${system(reboot)};esl_agent_cost=0\n\nexit\n\n%[x=1]")
+        call = it.service.call(Say(SPEECH, pause=0.2), keep_wire=True)
+        assert call.wait(8.0), it.service.story(call)
+        record = it.record(call)
+        commands = [command for _, way, command in call.wire if way == "<"]
+        sent = b"".join(commands)
+        (costs,) = re.findall(rb"Event-Subclass: esl_agent::costs\n(.*?)\n\n", sent, re.DOTALL)
+        facts = dict(line.split(": ", 1) for line in costs.decode().split("\n"))
+        assert float(facts["cost"]) == pytest.approx(record["total"], abs=1e-6)
+        assert facts["currency"] == "EUR"
+        assert facts["stt"] == "dear/ear"
+        assert "\nexit\n" not in facts["llm"]
+        assert b"${" not in sent
+        assert b"%[" not in sent
+        assert b"Event-Subclass: esl_agent::budget\n" in sent
+        assert float(call.machine.channel.variables["esl_agent_cost"]) > 0
 
 
 def test_past_its_budget_a_call_goes_on_with_cheaper_engines(tmp_path):
