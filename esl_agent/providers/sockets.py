@@ -10,6 +10,7 @@ The ``websockets`` library does the protocol; under gevent its threads are green
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 import time
@@ -37,6 +38,10 @@ CLOSE = 1.0
 #: Close codes after which the same request may succeed: going away, internal error, try again later.
 _PASSING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+#: What the library has to say: headers with keys in them, tracebacks for sockets that are closed while sound comes in.
+#: What matters of it is raised.
+_QUIET = logging.getLogger(f"{__name__}.quiet")
+_QUIET.setLevel(logging.CRITICAL + 1)
 
 
 class ClosedByItsReader:
@@ -96,6 +101,7 @@ def open_socket(
             proxy=None if parts.hostname in _LOCAL else True,
             user_agent_header="esl-agent",
             create_connection=_Connection,
+            logger=_QUIET,
         )
         connection = open_until.enter_context(made)
     except InvalidStatus as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import socket as sockets
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,8 +124,8 @@ class PretendHttp:
         self._connections += 1
         number = self._connections
         self.open_connections += 1
+        stream = connection.makefile("rb")
         try:
-            stream = connection.makefile("rb")
             while (request := _read(stream, number)) is not None:
                 self.requests.append(request)
                 if not self._answer(connection, request):
@@ -133,6 +134,7 @@ class PretendHttp:
             return
         finally:
             self.open_connections -= 1
+            stream.close()  # as long as it is open, so is the connection
             connection.close()
 
     def _answer(self, connection: Any, request: Request) -> bool:
@@ -264,7 +266,21 @@ class PretendWebSocket:
         return f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}"
 
     def start(self) -> None:
-        gevent.spawn(self._server.serve_forever)
+        gevent.spawn(self._accept)
+
+    def _accept(self) -> None:
+        """In place of ``serve_forever``, whose selector goes on watching a socket that was closed: under gevent the
+        next socket with the same number is then never ready."""
+        while True:
+            try:
+                taken, address = self._server.socket.accept()
+            except OSError:  # stopped
+                break
+            thread = threading.Thread(target=self._server.handler, args=(taken, address))
+            with self._server.lock:
+                self._server.handler_threads.add(thread)
+            thread.start()
+        self._server.socket_closed.set()
 
     def stop(self) -> None:
         self._stopping.set()
