@@ -33,6 +33,14 @@ ENGINES: dict[Stage, dict[str, str]] = {
     },
     "tts": {
         "embedded": "embedded_tts:EmbeddedVoice:EmbeddedVoiceOptions",
+        "elevenlabs": "tts_elevenlabs:ElevenLabsVoice:ElevenLabsVoiceOptions",
+        "elevenlabs_ws": "tts_elevenlabs_ws:ElevenLabsSocketVoice:ElevenLabsSocketOptions",
+        "openai": "tts_openai:OpenAiVoice:OpenAiVoiceOptions",
+        "coqui": "tts_coqui:CoquiVoice:CoquiVoiceOptions",
+        "xtts": "tts_xtts:XttsVoice:XttsVoiceOptions",
+        "piper": "tts_piper:PiperVoice:PiperVoiceOptions",
+        "deepgram": "tts_deepgram:DeepgramVoice:DeepgramVoiceOptions",
+        "cartesia": "tts_cartesia:CartesiaVoice:CartesiaVoiceOptions",
     },
 }
 
