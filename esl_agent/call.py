@@ -226,7 +226,7 @@ class Call:
             self.journal.note("hold", now)
         self.journal.note("phase", now, phase=phase.value)
         if phase is not Phase.OVER:
-            self.leg.show({"esl_agent_state": phase.value, "esl_agent_turn": str(self.dialogue.turn_number)})
+            self._show({"esl_agent_state": phase.value, "esl_agent_turn": str(self.dialogue.turn_number)})
 
     def _transfer(self, action: act.Transfer) -> None:
         if self._transfers is None:
@@ -248,22 +248,28 @@ class Call:
 
     def _hang_up(self, action: act.HangUp) -> None:
         self._ends_by = self._clock() + HANG_UP_SECONDS
+        self._show({})
         self.leg.hang_up(action.cause)
 
     # What it costs
 
     def _costs_changed(self, now: float) -> None:
-        """Something was used: a budget may be passed, and the switch's CDR has the sums from now on, for a caller may
-        hang up at any moment."""
+        """Something was used: a budget may be passed."""
         if self.costs is None:
             return
         for passed in self.costs.news():
             self._budget_passed(passed, now)
-        if self.costs.parts:
+        if self.dialogue.phase is Phase.SPEAKING:  # in any other phase, the next one is near
+            self._show({})
+
+    def _show(self, values: dict[str, str]) -> None:
+        """``values``, and what the call has used since the last time: the CDR has them whoever hangs up, and when."""
+        if self.costs is not None and self.costs.parts:
             variables = self.costs.variables()
-            if changed := {name: value for name, value in variables.items() if self._shown.get(name) != value}:
-                self._shown = variables
-                self.leg.show(changed)
+            values |= {name: value for name, value in variables.items() if self._shown.get(name) != value}
+            self._shown = variables
+        if values:
+            self.leg.show(values)
 
     def _budget_passed(self, passed: Passed, now: float) -> None:
         facts = {"scope": passed.scope, "limit": passed.is_limit, "amount": passed.amount, "spent": passed.spent}
