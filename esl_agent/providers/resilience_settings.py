@@ -28,12 +28,13 @@ class RecogniserPatience:
 
 @dataclass(frozen=True, slots=True)
 class ModelPatience:
-    """A call to a tool is one piece: a model that writes a long one is silent meanwhile."""
+    """A call to a tool is one piece: a model that writes a long one is silent meanwhile. Where tools take long letters,
+    give it more time."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     first: float = setting(2.5, "Seconds to the first piece of a reply. " + _FIRST.format("llm"), ge=0.05, le=60.0)
     between: float = setting(
-        4.0, "Seconds between two pieces of a reply; after them the engine has failed in the middle of it.", ge=0.05
+        2.5, "Seconds between two pieces of a reply; after them the engine has failed in the middle of it.", ge=0.05
     )
     tries: int = setting(2, _TRIES, ge=1, le=5)
     hedge: float = setting(
