@@ -77,23 +77,25 @@ class PretendCartesia:
         if context in self._used:
             connection.send(_error(context, 400, "context_closed", "Context closed", "this context has finished"))
             return
-        texts[context] = texts.get(context, "") + found["transcript"]
-        if not found.get("continue"):
+        texts[context] = texts.get(context, "") + found["transcript"]  # the last one may be empty
+        if not found.get("continue") and not texts[context].strip():
+            connection.send(_error(context, 400, "invalid_request", "Invalid request", "transcript is empty"))
+        elif not found.get("continue"):
             self._used.add(context)
             self._say(connection, context, texts.pop(context), found["output_format"]["sample_rate"])
 
     def _say(self, connection: ServerConnection, context: str, text: str, rate: int) -> None:
         fault = self.faults.pop(0) if self.faults else None
         self.said.append(text)
-        common = {"context_id": context, "status_code": 206}
+        common = {"context_id": context, "status_code": 206, "done": False}
         for number, sound in enumerate(sounds(ramp(text, rate), self.cut)):
             if fault is not None and number >= fault.after:
                 return fault.strike(connection)
+            chunk = {"type": "chunk", "data": sound, "step_time": 1.5, "flush_id": 1, **common}
             if not number:
-                connection.send(json.dumps({"type": "chunk", "data": sound, **common, "context_id": "somebody else's"}))
-                connection.send(json.dumps({"type": "timestamps", "done": False, **common}))
-                connection.send(json.dumps({"type": "news", "done": False, **common}))
-            chunk = {"type": "chunk", "data": sound, "done": False, "step_time": 1.5, "flush_id": 1, **common}
+                connection.send(json.dumps({**chunk, "context_id": "somebody else's"}))
+                connection.send(json.dumps({"type": "timestamps", **common}))
+                connection.send(json.dumps({"type": "news", **common}))
             connection.send(json.dumps(chunk))
         connection.send(json.dumps({"type": "done", "done": True, "context_id": context, "status_code": 200}))
 
@@ -117,8 +119,6 @@ def _complaint(found: Any) -> str:
         return "max_buffer_delay_ms is invalid"
     if not set(found.get("generation_config", {})) <= {"speed", "volume", "emotion"}:
         return "generation_config is invalid"
-    if not found["transcript"].strip() and not found.get("continue"):
-        return "transcript is empty"
     return ""
 
 
