@@ -48,10 +48,12 @@ def resampled(pieces: Iterable[bytes], rate_in: int, rate_out: int) -> Iterator[
     if resampler is None:
         yield from pieces
         return
+    held = b""
     for piece in pieces:
-        if out := resampler.feed(piece):
+        if held and (out := resampler.feed(held)):
             yield out
-    if out := resampler.feed(b"", last=True):
+        held = piece
+    if held and (out := resampler.feed(held, last=True)):
         yield out
 
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 
 from esl_agent.audio.pcm import rms
-from esl_agent.audio.pieces import chunks, limited
 from esl_agent.audio.vad import VadSettings, VoiceDetector
 from esl_agent.errors import ProviderError
+from esl_agent.providers import utterance
 
 #: Seconds of sound that one look for voice takes.
 _FRAME = 0.02
@@ -19,14 +19,13 @@ _VAD = VadSettings(aggressiveness=1, min_volume=150, adapt=False)
 class HeardSoFar:
     """``pcm`` grows until ``is_ended``. ``voiced_until``: bytes up to the end of the last voiced frame."""
 
-    def __init__(self, audio: Iterator[bytes], rate: int, limit: float) -> None:
+    def __init__(self, audio: Iterator[bytes], rate: int) -> None:
         """Starts to read. The thread ends with ``audio``, whoever still wants it."""
         self.pcm = bytearray()
         self.rate = rate
         self.voiced_until = 0
         self.is_ended = False
         self._audio = audio
-        self._limit = int(limit * rate) * 2
         self._error: ProviderError | None = None
         self._more = threading.Condition()
         threading.Thread(target=self._read, name="provider hearing", daemon=True).start()
@@ -54,7 +53,7 @@ class HeardSoFar:
         voice = VoiceDetector(_VAD, self.rate)
         size = int(self.rate * _FRAME) * 2
         try:
-            for frame in chunks(limited(self._audio, self._limit), size):
+            for frame in utterance.sound(self._audio, self.rate, chunk=_FRAME):
                 is_voiced = len(frame) == size and voice.is_voiced(frame)
                 with self._more:
                     self.pcm += frame

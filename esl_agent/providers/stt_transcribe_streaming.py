@@ -22,7 +22,7 @@ from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.heard_so_far import HeardSoFar
 from esl_agent.providers.stable_prefix import StablePrefix
 from esl_agent.providers.transcribe_server import TranscribeServer
-from esl_agent.providers.utterance import MAX_SECONDS, UNHEARD, Partials
+from esl_agent.providers.utterance import UNHEARD, Partials
 from esl_agent.setting import STRICT, setting
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class TranscribeStreaming:
         if sound is None:
             yield UNHEARD
             return
-        yield from _Utterance(HeardSoFar(sound, rate, MAX_SECONDS), self._server, self._options).transcripts()
+        yield from _Utterance(HeardSoFar(sound, rate), self._server, self._options).transcripts()
 
 
 class _Utterance:
@@ -92,9 +92,10 @@ class _Utterance:
 
     def transcripts(self) -> Iterator[Transcript]:
         while not self._heard.is_ended:
-            self._heard.wait(self._options.interval)
-            if not self._heard.is_ended and self._is_due():
+            if self._is_due():
                 yield from self._pass()
+            else:
+                self._heard.wait(self._options.interval)
         self._heard.wait(0.0)
         pcm, rate = bytes(self._heard.pcm), self._heard.rate
         known = self._known()
