@@ -195,6 +195,19 @@ def test_a_caller_who_hangs_up_in_mid_answer_is_counted_for_what_was_made(tmp_pa
         assert int(costs["llm_tokens"]) == parts["llm"]["input_tokens"] + parts["llm"]["output_tokens"]
 
 
+def test_a_voice_that_refuses_is_not_paid_and_the_one_that_speaks_instead_is(tmp_path):
+    with paid(tmp_path) as it:
+        it.llm._replies = [GOODBYE]
+        it.tts.trouble.fail, it.tts.trouble.retryable = 100, False
+        call = it.service.call(Say(SPEECH, pause=0.2))
+        assert call.wait(8.0), it.service.story(call)
+        assert it.service.said(call)[-1] == "Goodbye."
+        voices = {part["provider"]: part for part in it.record(call)["parts"] if part["stage"] == "tts"}
+        assert list(voices) == ["cheap"]
+        assert voices["cheap"]["characters"] == len("Goodbye.")
+        assert voices["cheap"]["cost"] == 0.0
+
+
 def test_an_engine_without_a_wrapper_costs_nothing_and_harms_nothing(tmp_path):
     with paid(tmp_path) as it:
         it.service.server.lineup.engines["= 5000"] = Engines(
