@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gevent
 from pydantic import TypeAdapter
 
 from esl_agent.errors import Stage
@@ -54,7 +55,8 @@ def running(command: Sequence[str | Path], log: Path, ready: str = "", cwd: Path
                 yield Running(ready.rsplit("/", 1)[0], log, process)
             else:
                 assert process.stdout is not None
-                address = process.stdout.readline().decode().strip()
+                with gevent.Timeout(PATIENCE):
+                    address = process.stdout.readline().decode().strip()
                 assert address, f"{command[0]} said no address: {log.read_text(errors='replace')[-1000:]}"
                 yield Running(address, log, process)
         finally:

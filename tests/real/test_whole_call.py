@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -35,7 +36,9 @@ did: 5000
 expect: ["one"]
 phrases: {{greeting: "Hello."}}
 stt: {stt}
-llm: {{engine: openai, url: "{llama}/v1", model: chain}}
+llm:
+  - {{engine: openai, url: "{llama}/v1", model: chain}}
+  - {{engine: rules, rules: [], otherwise: "Nobody thinks today."}}
 tts: {{engine: piper, url: "{piper}", length_scale: 0.3}}
 """
 
@@ -91,6 +94,27 @@ def phone(
     made = Phone(tmp_path, two_ports, DID.format(stt=stt, llama=llama.url, piper=piper.url))
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("what", [signal.SIGSTOP, signal.SIGKILL], ids=["stalls", "dies"])
+def test_a_caller_is_answered_though_the_models_server_does_not(
+    what: signal.Signals, other_llama: Running, llama_key: str, piper: Running, tmp_path: Path,
+    two_ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OPENAI_API_KEY", llama_key)
+    did = DID.format(stt="{engine: embedded}", llama=other_llama.url, piper=piper.url)
+    phone = Phone(tmp_path, two_ports, f"{did}\nresilience: {{llm: {{first: 0.4, between: 0.4}}}}")
+    try:
+        one = recording("digits-1")
+        call = phone.switch.call("5000", audio=PretendCaller([Say(one, pause=0.3), Wait(60.0), HangUp()]))
+        until(lambda: phone.facts(call, "clause"), lambda: phone.story(call))
+        other_llama.process.send_signal(what)
+        until(lambda: "Nobody thinks today." in phone.said(call), lambda: phone.story(call))
+        call.hang_up()
+        assert call.wait_released(5.0)
+    finally:
+        other_llama.process.send_signal(signal.SIGCONT)
+        phone.close()
 
 
 def test_a_caller_is_heard_and_answered_by_real_servers(phone: Phone) -> None:
