@@ -113,6 +113,13 @@ def whisper(whisper_program: str, whisper_model: Path) -> Iterator[Running]:
 
 
 @pytest.fixture
+def transcribe_whisper(whisper_program: str, whisper_model: Path) -> Iterator[Running]:
+    """The same, on the path of the older bridge's contract."""
+    with running(*_whisper(whisper_program, whisper_model, "--inference-path", "/transcribe")) as server:
+        yield server
+
+
+@pytest.fixture
 def openai_whisper(whisper_program: str, whisper_model: Path) -> Iterator[Running]:
     """The same, on OpenAI's path."""
     with running(*_whisper(whisper_program, whisper_model, "--inference-path", "/v1/audio/transcriptions")) as server:

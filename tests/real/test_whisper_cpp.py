@@ -118,3 +118,19 @@ def test_openais_path_is_served_by_the_openai_recogniser_and_by_openais_client(
     client = openai.OpenAI(base_url=url, max_retries=0, timeout=PATIENCE)
     theirs = client.audio.transcriptions.create(model="chain", file=("a.wav", wav(HELLO.pcm, HELLO.rate)))
     assert " ".join(theirs.text.split()) == HEARD
+
+
+def test_it_is_heard_by_the_older_contract_too_while_the_caller_speaks_and_after(transcribe_whisper: Running) -> None:
+    url = f"{transcribe_whisper.url}/transcribe"
+    assert heard(engine("stt", "transcribe", url=url).recognise(iter([HELLO.pcm]), HELLO.rate)) == HEARD
+
+    def spoken() -> Iterator[bytes]:
+        frame = HELLO.rate // 50 * 2
+        for at in range(0, len(HELLO.pcm), frame):
+            gevent.sleep(0.02)
+            yield HELLO.pcm[at : at + frame]
+
+    found = list(engine("stt", "transcribe_streaming", url=url, interval=0.3).recognise(spoken(), HELLO.rate))
+    assert [each.final for each in found] == [False] * (len(found) - 1) + [True]
+    assert len(found) > 1
+    assert {each.text for each in found} == {HEARD}
