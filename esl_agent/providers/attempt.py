@@ -114,7 +114,8 @@ class Attempt(Generic[T]):
         return self._account.identity.name
 
     def served(self) -> None:
-        if self._end():
+        """It is complete. Its greenlet is left alone: it may still be saying goodbye to the service."""
+        if self._end(kill=False):
             self._account.breaker.succeeded(self._is_probe)
             self._tell()
 
@@ -137,11 +138,12 @@ class Attempt(Generic[T]):
                 self._account.breaker.let_go(self._is_probe)
             self._tell()
 
-    def _end(self) -> bool:
+    def _end(self, *, kill: bool = True) -> bool:
         is_first, self._is_over = not self._is_over, True
         if is_first:
             self._live.discard(self)
-            self._greenlet.kill(block=False)
+            if kill:
+                self._greenlet.kill(block=False)
         return is_first
 
     def _tell(self) -> None:

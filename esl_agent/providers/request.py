@@ -77,7 +77,8 @@ class _Race(Generic[P, T]):
 
 class Request(Generic[P, T]):
     """Runs once. ``open`` puts the request to a provider. ``now`` says how long the caller has waited; ``is_waiting``
-    whether he does. ``keeps``: pieces are used as they come, so that nothing can be taken back after the first one."""
+    whether he does. ``is_last``: after this piece nothing is waited for. ``keeps``: pieces are used as they come, so
+    that nothing can be taken back after the first one."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Request(Generic[P, T]):
         now: Callable[[], float],
         *,
         is_waiting: Callable[[], bool] = lambda: True,
+        is_last: Callable[[T], bool] = lambda piece: False,
         keeps: bool,
     ) -> None:
         self._choice = choice
@@ -94,6 +96,7 @@ class Request(Generic[P, T]):
         self._patience = patience
         self._now = now
         self._is_waiting = is_waiting
+        self._is_last = is_last
         self._keeps = keeps
         self._ends_by = now() + patience.limit
         self._used = 0
@@ -176,6 +179,11 @@ class Request(Generic[P, T]):
                 if not self._used:
                     self._begins(race, attempt)
                 self._used += 1
+                if self._is_last(what):
+                    attempt.served()
+                    del race.running[attempt]
+                    yield what
+                    return None
                 yield what
                 attempt.due = self._next_due(attempt.due)
             return race.error

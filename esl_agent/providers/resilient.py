@@ -158,6 +158,7 @@ class ResilientRecogniser(_Stage[SpeechToText]):
             ),
             waited,
             is_waiting=lambda: feed.ended_at is not None,
+            is_last=lambda transcript: transcript.final,
             keeps=False,
         )
         try:

@@ -393,6 +393,24 @@ def test_a_transcript_before_the_end_of_the_sound_is_the_answer() -> None:
     assert desk.ask(iter(spoken)) == "enough"
 
 
+def test_a_recogniser_that_has_answered_may_say_goodbye_in_peace() -> None:
+    said: list[str] = []
+
+    def polite(audio: Any) -> Iterator[Transcript]:
+        try:
+            yield Transcript("enough", final=True)
+        finally:
+            try:
+                gevent.sleep(0.005)
+                said.append("goodbye")
+            except gevent.GreenletExit:
+                said.append("killed")
+
+    assert Desk("stt", [Scripted("A", polite)]).ask() == "enough"
+    until(lambda: said)
+    assert said == ["goodbye"]
+
+
 # A second request beside the first
 
 
