@@ -7,6 +7,7 @@ idiap/coqui-ai-TTS ``TTS/server/server.py``, coqui-ai/xtts-streaming-server ``se
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -188,7 +189,13 @@ class PretendXtts(PretendVoice):
         if not set(body) >= {"speaker_embedding", "gpt_cond_latent", "text", "language"}:
             return invalid("text", "Field required")
         if {name: body[name] for name in self.SPEAKER} != self.SPEAKER or body["language"] not in ("en", "tr", "zh-cn"):
-            return Reply(b"Internal Server Error", 500, "text/plain; charset=utf-8")
+            return Reply(_broken(), content_type="audio/wav")
         pcm = self.pcm(body["text"], 24000)
         data = wav(pcm, 24000, 0) if body.get("add_wav_header", True) else pcm
         return Reply(self.cut(data), content_type="audio/wav")
+
+
+def _broken() -> Iterator[bytes]:
+    """The model fails after the head of the answer has gone out."""
+    yield b""
+    raise ConnectionError

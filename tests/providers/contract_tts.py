@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -13,8 +14,9 @@ import pytest
 
 from esl_agent.errors import ProviderError
 from esl_agent.testing.pretend_speech import SocketFault, endless, odd_pieces, ramp
-from esl_agent.testing.web import FOREVER, Fault, Reply
+from esl_agent.testing.web import FOREVER, Fault, PretendHttp, Reply
 from tests.providers.contract import TextToSpeechContract
+from tests.providers.contract_llm import self_signed
 
 TEXT = "Your table is booked for seven. See you on Friday!"
 NO_KEY = "no key at all"
@@ -116,6 +118,17 @@ class VoiceProviderContract(TextToSpeechContract):
         for host in ("127.0.0.1:9", "no-such-host.invalid"):
             error = self.failure(self.at(f"{scheme}://{host}"))
             assert (error.retryable, error.blame) == (True, "service")
+
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> tuple[str, str]:
+        return self_signed(tmp_path)
+
+    def test_a_server_nobody_vouches_for_is_told_nothing(self, certificate: tuple[str, str]) -> None:
+        with PretendHttp(certificate) as stranger:
+            scheme = "wss" if self.server().url.startswith("ws") else "https"
+            error = self.failure(self.at(f"{scheme}://{stranger.url.partition('://')[2]}"))
+            assert (error.retryable, error.blame) == (False, "setup")
+            assert stranger.requests == []
 
     def test_whose_account_it_is_can_be_told_but_not_the_key(self) -> None:
         identity = self.make().identity

@@ -28,6 +28,7 @@ from esl_agent.testing.pretend_voices import (
     PretendPiper,
     PretendXtts,
 )
+from esl_agent.testing.web import Reply
 from tests.providers.contract_tts import TEXT, HttpVoiceContract
 
 ENGLISH = EngineContext("en")
@@ -182,6 +183,15 @@ class TestXtts(HttpVoiceContract):
         error = self.failure(self.at(self.service.url, speaker="Nobody"))
         assert (error.retryable, error.blame) == (False, "setup")
 
+    def test_a_language_that_the_model_does_not_have_breaks_the_answer_off(self) -> None:
+        error = self.failure(self.at(self.service.url, language="nb"))
+        assert (error.retryable, error.blame) == (True, "service")
+
+    def test_what_is_no_speaker_is_not_passed_on(self) -> None:
+        said = {"Gökçe Çelik": {"speaker_embedding": "x", "gpt_cond_latent": [[1]]}}
+        self.service.route("GET", "/studio_speakers", lambda _: Reply.json(said))
+        assert "expected a speaker" in str(self.failure(self.make()))
+
     def test_a_voice_is_cloned_once_from_a_recording(self, tmp_path: Path) -> None:
         recording = tmp_path / "me.wav"
         recording.write_bytes(wav(ramp("hello", 22050), 22050))
@@ -230,6 +240,4 @@ def test_a_wav_of_floats_is_refused_in_words() -> None:
 
 
 def _floats(fmt: bytes) -> Any:
-    from esl_agent.testing.web import Reply
-
     return Reply(b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + fmt + b"data\x08\0\0\0" + bytes(8), content_type="audio/wav")
