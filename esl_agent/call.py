@@ -90,7 +90,7 @@ class Call:
             act.CloseUtterance: lambda a: workers.close_utterance(a.utterance),
             act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
             act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
-            act.AskModel: lambda a: workers.ask_model(a.turn, a.messages, a.tools),
+            act.AskModel: lambda a: workers.ask_model(a.turn, a.messages, a.tools, a.ask),
             act.RunTool: lambda a: workers.run_tool(a.turn, a.call),
             act.Synthesise: lambda a: workers.synthesise(a.turn, a.clip, a.text),
             act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),

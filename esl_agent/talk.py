@@ -269,7 +269,7 @@ class _Conversation:
 
     def _ask(self, action: act.AskModel) -> None:
         self._asked[action.turn] = self._clock.real()
-        self._workers.ask_model(action.turn, action.messages, action.tools)
+        self._workers.ask_model(action.turn, action.messages, action.tools, action.ask)
 
     def _run_tool(self, action: act.RunTool) -> None:
         arguments = ", ".join(f"{name}={value!r}" for name, value in action.call.arguments.items())

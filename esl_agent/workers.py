@@ -12,6 +12,7 @@ from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.audio.silence import from_first_sound
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.events import (
+    HangUpWanted,
     ProviderFailed,
     ReplyEnded,
     ReplyText,
@@ -113,24 +114,28 @@ class Workers:
         self._tools += 1
         self._start(("tool", turn, self._tools), run)
 
-    def ask_model(self, turn: int, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = ()) -> None:
+    def ask_model(
+        self, turn: int, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = (), ask: int = 0
+    ) -> None:
         def think() -> None:
-            hang_up, size = False, 0
+            size = 0
             for part in self._engines.llm.reply(messages, tools):
                 if isinstance(part, HangUpPart):
-                    hang_up = True
+                    self._post(HangUpWanted(turn, ask))
                 elif isinstance(part, ToolCallPart):
-                    self._post(ToolCalled(turn, part.call))
+                    self._post(ToolCalled(turn, part.call, ask))
                 elif isinstance(part, TextPart) and part.text:
-                    self._post(ReplyText(turn, part.text))
+                    self._post(ReplyText(turn, part.text, ask))
                     size += len(part.text)
                 size += 1  # pieces without words end too
                 if size > MAX_REPLY_CHARACTERS:
                     log.warning("call=%s llm: more than %d characters; cut", self._call_id, MAX_REPLY_CHARACTERS)
                     break
-            self._post(ReplyEnded(turn, hang_up))
+            self._post(ReplyEnded(turn, ask=ask))
 
-        self._start(("llm", turn, 0), think)
+        for key in [key for key in self._running if key[:2] == ("llm", turn)]:
+            self._kill(key)
+        self._start(("llm", turn, ask), think)
 
     def synthesise(self, turn: int, clip: int, text: str) -> None:
         if known := self._cache.get(self._engines.tts.voice, text):
@@ -195,18 +200,22 @@ class Workers:
         worker.start()
 
     def _guarded(self, key: _Key, work: Callable[[], None]) -> None:
-        stage: Stage = key[0]  # type: ignore[assignment]
         try:
             work()
         except ProviderError as error:
             log.warning("call=%s %s", self._call_id, error)
-            self._post(ProviderFailed(stage, key[1], str(error), error.retryable, clip=key[2]))
+            self._failed(key, str(error), retryable=error.retryable)
         except gevent.Timeout as error:
-            log.warning("call=%s %s: %s", self._call_id, stage, error)
-            self._post(ProviderFailed(stage, key[1], f"{stage}: timed out: {error}", True, clip=key[2]))
+            log.warning("call=%s %s: %s", self._call_id, key[0], error)
+            self._failed(key, f"{key[0]}: timed out: {error}", retryable=True)
         except Exception as error:  # an edge that logs: a provider's bug must not end the call
-            log.exception("call=%s %s: unexpected error", self._call_id, stage)
-            self._post(ProviderFailed(stage, key[1], repr(error), False, clip=key[2]))
+            log.exception("call=%s %s: unexpected error", self._call_id, key[0])
+            self._failed(key, repr(error), retryable=False)
+
+    def _failed(self, key: _Key, error: str, *, retryable: bool) -> None:
+        stage: Stage = key[0]  # type: ignore[assignment]
+        clip, ask = (-1, key[2]) if stage == "llm" else (key[2], 0)
+        self._post(ProviderFailed(stage, key[1], error, retryable, clip, ask))
 
     def _forget(self, key: _Key, worker: gevent.Greenlet) -> None:
         if self._running.get(key) is worker:

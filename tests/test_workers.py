@@ -10,9 +10,17 @@ import pytest
 from gevent.event import Event
 
 from esl_agent.dialogue.actions import Message
-from esl_agent.dialogue.events import ProviderFailed, ReplyEnded, ReplyText, Synthesised, SynthesisEnded, Transcribed
+from esl_agent.dialogue.events import (
+    HangUpWanted,
+    ProviderFailed,
+    ReplyEnded,
+    ReplyText,
+    Synthesised,
+    SynthesisEnded,
+    Transcribed,
+)
 from esl_agent.errors import ProviderError
-from esl_agent.providers.base import Engines, HangUpPart, TextPart, Transcript
+from esl_agent.providers.base import Engines, HangUpPart, ReplyPart, TextPart, Transcript
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.testing.providers import GOODBYE, CannedLlm, CannedStt, ToneTts, Trouble
 from esl_agent.workers import MAX_CLIP_SECONDS, MAX_REPLY_CHARACTERS, Workers
@@ -117,10 +125,10 @@ def test_a_reply_comes_in_pieces_and_ends_once():
     assert desk.idle() == [ReplyText(3, "one"), ReplyText(3, " two"), ReplyEnded(3, False)]
 
 
-def test_a_reply_that_wants_to_hang_up_says_so_at_its_end():
+def test_a_reply_that_wants_to_hang_up_says_so():
     desk = Desk(llm=CannedLlm([GOODBYE], sleep=gevent.sleep))
     desk.workers.ask_model(3, QUESTION)
-    assert desk.idle()[-1] == ReplyEnded(3, True)
+    assert desk.idle()[-2:] == [HangUpWanted(3), ReplyEnded(3)]
 
 
 def test_a_known_phrase_is_not_spoken_again():
@@ -262,7 +270,36 @@ def test_sound_for_an_utterance_that_is_over_is_dropped():
 def test_a_hang_up_between_words_keeps_the_words():
     desk = Desk(llm=Scripted(lambda: iter([TextPart("bye"), HangUpPart(), TextPart(" bye")])))
     desk.all("llm")
-    assert desk.idle() == [ReplyText(1, "bye"), ReplyText(1, " bye"), ReplyEnded(1, True)]
+    assert desk.idle() == [ReplyText(1, "bye"), HangUpWanted(1), ReplyText(1, " bye"), ReplyEnded(1)]
+
+
+def test_a_model_that_fails_says_which_request_failed_and_what_it_wanted_before():
+    def fails() -> Iterator[ReplyPart]:
+        yield TextPart("bye")
+        yield HangUpPart()
+        raise ProviderError("llm", "gone", retryable=True)
+
+    desk = Desk(llm=Scripted(fails))
+    desk.workers.ask_model(1, QUESTION, ask=2)
+    assert desk.idle() == [
+        ReplyText(1, "bye", 2),
+        HangUpWanted(1, 2),
+        ProviderFailed("llm", 1, "llm: gone", True, ask=2),
+    ]
+
+
+def test_a_model_that_is_asked_again_in_a_turn_is_not_listened_to_any_more_in_what_it_was_asked_before():
+    def hangs() -> Iterator[ReplyPart]:
+        gevent.sleep(3600)
+        yield TextPart("late")
+
+    replies = iter([hangs, lambda: iter([TextPart("again")])])
+    desk = Desk(llm=Scripted(lambda: next(replies)()))
+    desk.workers.ask_model(1, QUESTION)
+    gevent.sleep(0)
+    desk.workers.ask_model(1, QUESTION, ask=1)
+    assert desk.idle() == [ReplyText(1, "again", 1), ReplyEnded(1, ask=1)]
+    assert list(desk.workers._running) == []
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_size():

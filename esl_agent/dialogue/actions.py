@@ -81,11 +81,13 @@ class AbandonUtterance:
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
-    """Ask for turn ``turn``, or ask again in it with the results of the tools it called."""
+    """Ask for turn ``turn``, or ask again in it with the results of the tools it called, or for the rest of an answer
+    that broke off (``ask``: how often that happened). Whatever was asked in the turn before is not wanted any more."""
 
     turn: int
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    ask: int = 0
 
 
 @dataclass(frozen=True, slots=True)

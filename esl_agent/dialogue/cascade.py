@@ -12,6 +12,8 @@ Laws (each has a property test of the same name in tests/pure/test_laws.py):
    been handed over is not spoken to.
 8. A suspended turn makes no sound until it is resumed (unless barge_in.hesitate lets it speak on); a resumed clip goes
    on where it was cut: it never repeats more than was unheard, and never skips.
+9. Whoever fails is asked a bounded number of times, and the call ends in words. Of a model that fails no half sentence
+   is spoken; what it wanted done is done once.
 
 Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``next_deadline`` says when ``Tick`` is due.
 """
@@ -36,7 +38,7 @@ from esl_agent.dialogue.endpointing import Change
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.tools import Toolbox
-from esl_agent.dialogue.turn import Kind
+from esl_agent.dialogue.turn import Kind, Turn
 
 #: Several deadlines may pass at the same time; what is left of them after so many steps is left to the next Tick.
 DUE_AT_ONCE = 8
@@ -107,16 +109,19 @@ class Cascade(Deadlines):
                 elif turn.synthesised(event.clip, event.audio, now):
                     self._advance(turn, now, out)
             case ev.ReplyText():
-                if (turn := self._current(event.turn)) and not turn.text_ended and turn.errands.is_writing:
+                if turn := self._writing(event.turn, event.ask):
                     turn.mark("first_text", now)
                     turn.progressed_at = now
                     turn.add_text(event.text)
                     self._advance(turn, now, out)
             case ev.ReplyEnded():
-                if (turn := self._current(event.turn)) and not turn.text_ended and turn.errands.is_writing:
+                if turn := self._writing(event.turn, event.ask):
                     self._reply_ended(turn, event.hang_up, now, out)
+            case ev.HangUpWanted():
+                if turn := self._writing(event.turn, event.ask):
+                    turn.hang_up = True
             case ev.ToolCalled():
-                if (turn := self._current(event.turn)) is not None:
+                if turn := self._writing(event.turn, event.ask):
                     self._tool_called(turn, event.call, now, out)
             case ev.ToolReturned():
                 self._tool_returned(event, now, out)
@@ -197,12 +202,13 @@ class Cascade(Deadlines):
         self._ended(turn, clip, now)
         if (current := self._current(turn)) and (counted := current.played(clip, heard, now)) is not None:
             self.transcript.heard(turn, clip, counted)
+            self._heard_on(current, clip, now)
             self._advance(current, now, out)
             return
         self.transcript.heard(turn, clip, heard)
         if settled := self._settling.played(turn, clip, heard, now):
             self._measure(settled, out, interrupted=True)
-            self._think(now, out)
+        self._think(now, out)
 
     def _on_transcribed(self, event: ev.Transcribed, now: float, out: list[Action]) -> None:
         number = event.utterance
@@ -229,13 +235,19 @@ class Cascade(Deadlines):
     def _on_provider_failed(self, event: ev.ProviderFailed, now: float, out: list[Action]) -> None:
         if event.stage == "stt":
             self._stt_failed(event.number, event.retryable, now, out)
-        elif turn := self._current(event.number):
-            if event.stage == "llm":
+        elif event.stage == "llm":
+            if turn := self._writing(event.number, event.ask):
                 self._llm_failed(turn, event.retryable, now, out)
-            elif turn.is_waited_for(event.clip):
-                self._tts_failed(turn, event.clip, event.retryable, now, out)
-        elif event.stage == "tts":
+        elif (turn := self._current(event.number)) is None:
             self._briefing_failed(event.number, now, out)
+        elif turn.is_waited_for(event.clip):
+            self._tts_failed(turn, event.clip, event.retryable, now, out)
+
+    def _writing(self, number: int, ask: int) -> Turn | None:
+        """The turn in flight, if the model is still to say something to what it was asked with ``ask``."""
+        turn = self._current(number)
+        is_awaited = turn is not None and turn.asks == ask and not turn.text_ended and turn.errands.is_writing
+        return turn if is_awaited else None
 
     def _on_hung_up(self, now: float, out: list[Action]) -> None:
         if self._turn is not None:

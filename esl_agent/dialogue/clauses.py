@@ -12,6 +12,8 @@ import re
 _END = re.compile(r"[.!?;:\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s)|[\u3002\uff01\uff1f]|\n")
 _ABBREVIATION = re.compile(r"(?:^|[\s.])(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|etc|bzw|ca|Inc|Ltd)\.$")
 _SPEAKABLE = re.compile(r"\w")
+#: Words that end so are a whole sentence though nothing follows them; "3." may be half a number.
+_WHOLE = re.compile(r"(?:(?<!\d)\.|[!?\u2026\u3002\uff01\uff1f])[\"')\]\u201d\u2019]*$")
 
 #: Where a first clause may end: at a comma or a dash, not among numbers.
 _PAUSE = re.compile(r",(?=\s)(?!\s+\d)|\s[-\u2013\u2014](?=\s)(?!\s+\d)")
@@ -47,6 +49,13 @@ class ClauseCutter:
             self._take(self._cut(), clauses)
         self._take(len(self._text), clauses)
         return clauses
+
+    def break_off(self) -> list[str]:
+        """What is left when the reply will never be ended: a whole sentence, or nothing."""
+        text = self._text.rstrip()
+        if not _WHOLE.search(text) or _ABBREVIATION.search(text):
+            self._text = ""
+        return self.flush()
 
     def _take(self, end: int, clauses: list[str]) -> None:
         clause, self._text = self._text[:end].strip().rstrip(_DASHES), self._text[end:]

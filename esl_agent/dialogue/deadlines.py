@@ -59,7 +59,7 @@ class Deadlines(Duties):
             due.append(closed_at + limits.stt)
         if (turn := self._turn) is not None:
             due.append(turn.deadline(limits, self._since))
-            due.append(self._filler_due(turn))
+        due.append(self._filler_due())
         if self.phase is Phase.YIELDING:
             due.append(self._resumes_at())
         return min(due)
@@ -102,8 +102,8 @@ class Deadlines(Duties):
             self._resume_without_words(now, out)
         elif (late := self._utterances.overdue(now, limits.stt)) is not None:
             self._stt_failed(late, True, now, out)
-        elif (waiting := self._turn) is not None and now >= self._filler_due(waiting):
-            self._fill(waiting, now, out)
+        elif now >= self._filler_due():
+            self._fill(now, out)
         elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
             self._turn_overdue(current, now, out)
 
@@ -138,11 +138,11 @@ class Deadlines(Duties):
         else:
             self._close(self._phrases.budget or self._phrases.too_long, now, out)
 
-    def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
+    def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
         if self._spent:
             self._wind_up(now, out)
         else:
-            super()._ask(now, out, retries, fillers)
+            super()._ask(now, out, retries)
 
     def _guess_if_due(self, now: float, out: list[Action]) -> bool:
         return not self._spent and super()._guess_if_due(now, out)
@@ -150,20 +150,35 @@ class Deadlines(Duties):
     # Things go wrong
 
     def _stt_failed(self, number: int, retryable: bool, now: float, out: list[Action]) -> None:
+        """The recogniser gets another try; without one, the caller is let finish and then asked to say it again."""
         if not self._utterances.is_known(number):
             return
         if retryable and self._utterances.retry(number, self._limits.retries, now):
             out.append(RetryUtterance(number))
+            if number != self._utterances.open_number:
+                self._waits_since = now
             return
-        if number == self._utterances.open_number:
-            self._close_utterance(now, out)
         out.append(AbandonUtterance(number))
+        if number == self._utterances.open_number:
+            self._utterances.lose(number)
+        else:
+            self._words_lost(number, now, out)
+
+    def _close_utterance(self, now: float, out: list[Action]) -> None:
+        number = self._utterances.open_number
+        super()._close_utterance(now, out)
+        if number is not None and self._utterances.is_lost(number):
+            self._words_lost(number, now, out)
+
+    def _words_lost(self, number: int, now: float, out: list[Action]) -> None:
+        """What the caller said will never be known."""
         over = self._utterances.spoken_over(number)
         self._utterances.settle(number, now)
         self._failures += 1
         if self._failures >= self._limits.failures:
             self._give_up(now, out)
-        elif over:
+        elif over and (self._current(over) is not None or self.phase is Phase.YIELDING):
             self._dismiss(now, out)
         elif not self._guess_settled(number, None, now, out):
+            self._repeats = 0  # limits.failures bounds how often this is said
             self._think(now, out)

@@ -50,9 +50,9 @@ class Duties(Transferring):
         self._hold_ends = 0.0
         self._silences = 0
 
-    def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
+    def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
         self._hold_ends = 0.0
-        super()._ask(now, out, retries, fillers)
+        super()._ask(now, out, retries)
 
     def _go_on(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Everything of a turn was heard: what it led up to is done."""

@@ -76,6 +76,11 @@ class Errands:
         self.first_clip = first_clip
         self._round.clear()
 
+    def ask_on(self, first_clip: int, *, offered: bool) -> None:
+        """The model is asked again in the same round: it failed before it had called a tool."""
+        self.is_offered = offered
+        self.first_clip = first_clip
+
     def due(self, progressed_at: float, limits: LimitSettings) -> float:
         """When the model, or the tools it waits for, have taken too long."""
         if self.is_writing:

@@ -83,10 +83,11 @@ class Transcribed:
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """The model wrote another piece of its reply for turn ``turn``."""
+    """The model wrote another piece of its reply for turn ``turn``; ``ask`` is AskModel's, here and below."""
 
     turn: int
     text: str
+    ask: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,15 @@ class ReplyEnded:
 
     turn: int
     hang_up: bool = False
+    ask: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpWanted:
+    """The model wants the call to end once what it said was heard; its ReplyEnded still follows, or its failure."""
+
+    turn: int
+    ask: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,7 @@ class ToolCalled:
 
     turn: int
     call: ToolCall
+    ask: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +163,15 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFailed:
-    """A provider failed. ``number`` is the utterance (stt) or the turn (llm, tts); ``clip`` only for tts."""
+    """A provider failed. ``number`` is the utterance (stt) or the turn (llm, tts); ``clip`` only for tts, ``ask`` only
+    for llm. Of a SoundStream whose voice failed there will be no more: it is ended."""
 
     stage: Stage
     number: int
     error: str
     retryable: bool = False
     clip: int = -1
+    ask: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +235,7 @@ Event = (
     | Transcribed
     | ReplyText
     | ReplyEnded
+    | HangUpWanted
     | ToolCalled
     | ToolReturned
     | Synthesised

@@ -1,12 +1,13 @@
 """The agent's side of a call: taking the floor, speaking, yielding it, and the last words.
 
-Each layer adds one idea: ``Interruption`` (interruption.py) what happens when the caller speaks over it, ``EarlyReply``
+Each layer adds one idea: ``Recovery`` (recovery.py) a turn that fails, ``Waiting`` (waiting.py) what is heard until an
+answer is ready, ``Interruption`` (interruption.py) what happens when the caller speaks over it, ``EarlyReply``
 (early_reply.py) an answer that is ready before its turn, ``Cascade`` (cascade.py) the caller's side and the deadlines;
 the laws stand there. Every method appends its orders to ``out``.
 
 Nothing of a turn is heard but what ``_advance`` lets out, and only while ``_may_play``. A turn ends in ``_finish`` (all
 was heard) or ``_abandon``; whoever adds a wait to a turn keeps it from finishing in ``_advance`` and gives the wait a
-deadline in ``Cascade._phase_deadline``, which ``Cascade._overdue`` moves.
+deadline in ``Deadlines._phase_deadline``, which ``Deadlines._overdue`` moves.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from esl_agent.dialogue.errands import LastRequest
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.questions import expected
 from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.settling import Settling
 from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.transcript import Transcript
-from esl_agent.dialogue.turn import Kind, Settling, Turn
+from esl_agent.dialogue.turn import Kind, Turn
 from esl_agent.dialogue.utterances import Utterances
 
 #: How often in a row the agent asks a caller to repeat before it waits in silence.
@@ -77,6 +79,8 @@ class Floor:
         self._repeats = 0
         self._sounding: tuple[int, int] | None = None
         self._fillers = 0
+        self._waits_since = self._filled_at = self._quiet_since = -math.inf
+        """Since when the caller waits for what comes next; when a filler was last said; when a clip last ended."""
         self._guess: Guess | None = None
 
     @property
@@ -102,7 +106,7 @@ class Floor:
     def _new_turn(self, kind: Kind, now: float, *, name: str = "", retries: int = 0) -> Turn:
         self._turns += 1
         turn = self._turn = Turn(self._turns, kind, name, retries=retries, progressed_at=now)
-        if kind is not Kind.APOLOGY:
+        if kind not in (Kind.APOLOGY, Kind.FILLER):
             self.transcript.open_turn(turn.number)
         if self.phase is not Phase.CLOSING:
             self._enter(Phase.THINKING, now)
@@ -126,7 +130,7 @@ class Floor:
         turn.end_text()
         self._advance(turn, now, out)
 
-    def _ask(self, now: float, out: list[Action], retries: int = 0, fillers: int = 0) -> None:
+    def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
         messages = self.transcript.messages(self._settings.prompt, self._limits.history)
         answers_caller = bool(messages) and messages[-1].role == "user"
         if answers_caller:
@@ -134,9 +138,13 @@ class Floor:
         tools = self._offered(self._used)
         turn = self._new_turn(Kind.REPLY, now, retries=retries)
         turn.errands.used, turn.errands.is_offered = self._used, bool(tools)
-        turn.fillers = fillers
+        self._waits_since = now
         if answers_caller:
-            turn.steps.update(self._utterances.last_times)
+            times = self._utterances.last_times
+            turn.steps.update(times)
+            ended = times.get("speech_ended", -math.inf)
+            if times.get("transcript") == now and ended > self._filled_at:
+                self._waits_since = ended
         turn.mark("asked", now)
         out.append(AskModel(turn.number, messages, tools))
 
@@ -150,7 +158,7 @@ class Floor:
             if isinstance(action, Play):
                 clip = turn.clip(action.clip)
                 if clip is not None and not clip.is_filler:
-                    self.transcript.spoken(turn.number, clip.number, clip.text, clip.seconds)
+                    self.transcript.spoken(turn.number, clip.number, clip.text, clip.text_seconds)
                 if self.phase is Phase.THINKING:
                     self._enter(Phase.SPEAKING, now)
             out.append(action)
@@ -160,32 +168,6 @@ class Floor:
     def _is_spoken_over(self, turn: Turn) -> bool:
         """A goodbye that was spoken over ends the call only when it is known that the caller wants nothing more."""
         return self.phase is Phase.YIELDING or self._utterances.awaits_over(turn.number)
-
-    # Until the answer is ready
-
-    def _filler_due(self, turn: Turn) -> float:
-        """When the caller has waited long enough to be told so; infinity if not in this turn."""
-        after = self._settings.filler.after
-        if not after or turn.kind is not Kind.REPLY or not self._phrases.filler or self._guess is not None:
-            return math.inf
-        if not turn.errands.is_idle:
-            return self._tools_filler_due(turn) + after
-        if turn.fillers or turn.has_sound or self.phase is not Phase.THINKING:
-            return math.inf
-        asked, answered = turn.steps["asked"], turn.steps.get("transcript", 0.0)
-        return (turn.steps.get("speech_ended", asked) if answered >= asked else asked) + after
-
-    def _tools_filler_due(self, turn: Turn) -> float:
-        """Since when a caller who waits for tools, or for the answer to them, hears nothing."""
-        if self.phase not in (Phase.THINKING, Phase.SPEAKING) or turn.text_ended or turn.fillers > turn.errands.rounds:
-            return math.inf
-        return max(turn.errands.since, turn.quiet_since)
-
-    def _fill(self, turn: Turn, now: float, out: list[Action]) -> None:
-        """Say that it takes a moment, within the turn: its answer waits until that was heard."""
-        turn.add_filler(self._phrases.filler[self._fillers % len(self._phrases.filler)])
-        self._fillers += 1
-        self._advance(turn, now, out)
 
     # What is heard
 
@@ -202,6 +184,7 @@ class Floor:
 
     def _ended(self, number: int, clip_number: int, now: float) -> None:
         """A clip is heard no more."""
+        self._quiet_since = now
         if self._sounding == (number, clip_number):
             self._sounding = None
             self._ear.silent(now)
@@ -235,35 +218,28 @@ class Floor:
             self._abandon(turn, now, out, stop=False)
 
     def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
-        if turn.kind is Kind.REPLY and not turn.has_words and (turn.errands.is_idle or turn.hang_up):
-            self._without_words(turn, now, out)
+        """All of a turn was heard."""
+        self._end(turn, out)
+        if turn.kind is Kind.CLOSING or turn.hang_up:
+            self._hang_up("NORMAL_CLEARING", now, out)
             return
+        if turn.kind is Kind.REPLY:
+            self._failures = 0
+        self._go_on(turn, now, out)
+
+    def _end(self, turn: Turn, out: list[Action]) -> None:
+        """Nothing more of a turn will be heard."""
         self._turn = None
         if self.phase is Phase.YIELDING:
             self._utterances.win()  # all was heard: what was said over its last words answers them
             self._speak_up(out)
         self._ear.listen_for(expected(turn.text, self._language))
-        self._measure(turn, out, interrupted=False)
-        if turn.kind is Kind.CLOSING or turn.hang_up:
-            self._hang_up("NORMAL_CLEARING", now, out)
-        elif turn.has_words and not turn.heard_any and turn.errands.last is None:
-            self._fail(now, out)
-        else:
-            if turn.kind is Kind.REPLY:
-                self._failures = 0
-            self._go_on(turn, now, out)
+        self._measure(turn, out, interrupted=turn.is_broken)
 
     def _go_on(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Everything of a turn was heard: what comes after it?"""
         self.transcript.answered(turn.number)
         self._yield_floor(now, out)
-
-    def _without_words(self, turn: Turn, now: float, out: list[Action]) -> None:
-        """The model ended its reply without a word: a goodbye if it asked to hang up, else a failure."""
-        if turn.hang_up:
-            self._close(self._phrases.goodbye, now, out)
-        else:
-            self._llm_failed(turn, True, now, out)
 
     def _yield_floor(self, now: float, out: list[Action]) -> None:
         """The agent has said what it had to say: whose turn is it?"""
@@ -279,6 +255,8 @@ class Floor:
     def _abandon(self, turn: Turn, now: float, out: list[Action], *, stop: bool) -> None:
         self._turn = self._guess = None
         out.append(AbandonTurn(turn.number))
+        for clip in turn.break_off_streams(now):
+            self.transcript.lasts(turn.number, clip.number, clip.text_seconds)
         if turn.stop(now) and stop:
             out.append(StopPlayback())
         if stop and self.phase is Phase.YIELDING:
@@ -293,57 +271,7 @@ class Floor:
         if self._hesitate == "duck":
             out.append(SetVolume(1.0))
 
-    # A turn fails
-
-    def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
-        if turn.has_new_words:
-            turn.end_text()
-            self._advance(turn, now, out)
-            return
-        if self._guess is not None:
-            self._drop_guess(now, out)
-            return
-        self._abandon(turn, now, out, stop=self.phase is Phase.YIELDING)  # a filler is heard to its end
-        if not self._is_taken and retryable and turn.retries < self._limits.retries:
-            self._ask(now, out, turn.retries + 1, turn.fillers)
-        else:
-            self._fail(now, out)
-
-    def _tts_failed(self, turn: Turn, clip: int, retryable: bool, now: float, out: list[Action]) -> None:
-        if turn.forgo_filler(clip, now) or (retryable and turn.retry_clip(clip, self._limits.retries)):
-            self._advance(turn, now, out)
-            return
-        if self._guess is not None:
-            self._drop_guess(now, out)
-            return
-        self._abandon(turn, now, out, stop=True)
-        if turn.kind is Kind.REPLY and "play" in turn.steps and not self._is_taken:
-            self.transcript.cut_off()
-        self._fail(now, out)
-
-    def _fail(self, now: float, out: list[Action]) -> None:
-        """A turn came to nothing. Apologise and try again, or give up; silence is not an option."""
-        self._failures += 1
-        if self.phase is Phase.CLOSING:
-            self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
-        elif self._failures >= self._limits.failures:
-            self._give_up(now, out)
-        elif self._is_taken:
-            self._utterances.win()
-            self._yield_floor(now, out)
-        else:
-            self._say(Kind.APOLOGY, self._phrases.apology, now, out, name="apology")
-
-    @property
-    def _is_taken(self) -> bool:
-        """The caller speaks, over whatever the agent says: a bad moment to say more."""
-        return self.phase is Phase.YIELDING or self._utterances.open_number is not None
-
     # The call ends
-
-    def _give_up(self, now: float, out: list[Action]) -> None:
-        """The call cannot go on."""
-        self._close(self._phrases.failure, now, out)
 
     def _close(self, words: str, now: float, out: list[Action]) -> None:
         """Say the last words, then hang up."""

@@ -17,17 +17,17 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Action, CloseUtterance, SetVolume, StopPlayback
 from esl_agent.dialogue.barge_in import BargeIn, Verdict
 from esl_agent.dialogue.ear import Ear, Mode
-from esl_agent.dialogue.floor import Floor
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import CascadeSettings
 from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.turn import Kind, Turn
+from esl_agent.dialogue.waiting import Waiting
 
 #: With so many seconds of a turn to go, what is said over it answers it.
 ALMOST_OVER = 1.0
 
 
-class Interruption(Floor):
+class Interruption(Waiting):
     """A floor that can be taken."""
 
     def __init__(
@@ -44,6 +44,9 @@ class Interruption(Floor):
         lost; one that is heard, or whose tools did something, is suspended."""
         turn = self._turn
         if turn is None or self._is_uninterruptible(turn):
+            return
+        if turn.kind is Kind.FILLER:
+            self._abandon(turn, now, out, stop=True)
             return
         if self.phase is Phase.THINKING and (turn.errands.is_idle or self._guess is not None):
             turn.mark("interrupted_onset", self._ear.onset)
@@ -140,7 +143,7 @@ class Interruption(Floor):
             return
         if self._utterances.open_number is not None:
             self._close_utterance(now, out)
-        if self._turn is not None:
+        if self._turn is not None and self.phase is Phase.YIELDING:
             self._resume(self._turn, now, out)
 
     def _resume(self, turn: Turn, now: float, out: list[Action]) -> None:
@@ -153,6 +156,7 @@ class Interruption(Floor):
 
     def _close_utterance(self, now: float, out: list[Action]) -> None:
         self._ear.rest()
+        self._waits_since = self._ear.last_voiced
         out.append(CloseUtterance(self._utterances.close(now, spoke_until=self._ear.last_voiced)))
         if self.phase is Phase.HEARING:
             self._enter(Phase.THINKING, now)

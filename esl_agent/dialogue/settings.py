@@ -164,8 +164,8 @@ class FillerSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     after: float = setting(
         1.5,
-        "Seconds from the end of the caller's speech without an answer's first sound, after which phrases.filler is "
-        "said, once for each answer. 0: never.",
+        "Seconds without a sound after which phrases.filler is said: from the end of the caller's speech, from where "
+        "an answer stopped in the middle (once in it), or from where what failed is asked for again. 0: never.",
         ge=0.0,
         le=30.0,
     )
@@ -215,7 +215,8 @@ class LimitSettings:
     retries: int = setting(1, "How often a failed recogniser, model or voice is asked again within a turn.", ge=0, le=5)
     failures: int = setting(
         3,
-        "Failed turns in a row after which last_resort gets the call, or it is ended with phrases.failure.",
+        "Failures in a row, without an answer heard to its end between them, after which last_resort gets the call, or "
+        "it is ended with phrases.failure.",
         ge=1,
         le=20,
     )

@@ -67,6 +67,7 @@ class ToolTurns(EarlyReply):
                 turn.hang_up = True
             case HttpRequest(checked, say):
                 errands.running.add(call.id)
+                self._waits_since = now
                 turn.say(say)
                 out.append(RunTool(turn.number, checked))
                 return
@@ -97,8 +98,9 @@ class ToolTurns(EarlyReply):
         self._after_round(turn, now, out)
 
     def _llm_failed(self, turn: Turn, retryable: bool, now: float, out: list[Action]) -> None:
-        """A model that fails behind its calls has said what it wants: that is done, once."""
-        if turn.errands.is_called and turn.errands.is_writing:
+        """A model that fails behind its calls, or its wish to hang up, has said what it wants: that is done, once."""
+        if self._guess is None and (turn.errands.is_called or turn.hang_up):
+            turn.break_off()
             self._reply_ended(turn, False, now, out)
         else:
             super()._llm_failed(turn, retryable, now, out)
@@ -106,7 +108,7 @@ class ToolTurns(EarlyReply):
     def _after_round(self, turn: Turn, now: float, out: list[Action]) -> None:
         """Ask again when every tool is back, or let the turn come to its end."""
         errands = turn.errands
-        if not (errands.is_writing or errands.running or errands.held):
+        if not (turn.is_broken or errands.is_writing or errands.running or errands.held):
             if errands.last is None and not turn.hang_up and errands.wants_answer:
                 self._ask_again(turn, now, out)
             else:
@@ -122,7 +124,8 @@ class ToolTurns(EarlyReply):
         tools = self._offered(turn.errands.used)
         self.transcript.asked_again(turn.number, turn.errands.rounds, turn.next_clip)
         turn.errands.ask(turn.next_clip, offered=bool(tools))
-        turn.progressed_at = now
+        turn.progressed_at = self._waits_since = now
+        turn.fillers = turn.retries = 0
         messages = self.transcript.messages(
             self._settings.prompt, self._limits.history, speaking=turn.number, words=turn.words
         )

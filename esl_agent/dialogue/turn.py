@@ -14,6 +14,7 @@ from enum import Enum
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.actions import Action, Play, Synthesise
 from esl_agent.dialogue.clauses import ClauseCutter, cut
+from esl_agent.dialogue.clip_state import ClipState
 from esl_agent.dialogue.errands import Errands
 from esl_agent.dialogue.settings import LimitSettings
 from esl_agent.dialogue.tools import TransferRequest
@@ -27,8 +28,6 @@ SETTLE = 2.0
 MAX_AHEAD = 1
 #: A stopped clip of which no more than this is left was heard: nobody misses the end of its last syllable.
 REST = 0.2
-#: Until a stream's length is known: seconds of speech for each character of its text.
-SECONDS_A_CHARACTER = 0.06
 
 
 class Kind(Enum):
@@ -39,41 +38,8 @@ class Kind(Enum):
     PROMPT = "prompt"
     APOLOGY = "apology"
     CLOSING = "closing"
-
-
-@dataclass(slots=True)
-class ClipState:
-    """One clause on its way to the caller's ear."""
-
-    number: int
-    text: str
-    is_filler: bool = False
-    sound: Sound | SoundStream | None = None
-    whole_at: float | None = None
-    """Since when ``sound`` is complete."""
-    grown_at: float = 0.0
-    grown_to: int = 0
-    """When an incomplete stream was last seen to have grown, and to how many bytes."""
-    asked_at: float | None = None
-    played_at: float | None = None
-    """Since when it is with the leg; None before that, and again when it was stopped and reported."""
-    stopped_at: float | None = None
-    """Since when the leg owes the report of a clip that was stopped."""
-    done_at: float | None = None
-    start: float = 0.0
-    """Heard so far, in seconds: where it goes on."""
-    retries: int = 0
-
-    @property
-    def is_out(self) -> bool:
-        """With the leg, its report outstanding."""
-        return self.played_at is not None and self.done_at is None
-
-    @property
-    def seconds(self) -> float:
-        """How long it is, as far as known."""
-        known = self.sound.seconds if self.sound is not None else 0.0
-        return known if self.whole_at is not None else max(known, SECONDS_A_CHARACTER * len(self.text))
+    FILLER = "filler"
+    """Nothing but a filler, while the caller's words are awaited."""
 
 
 @dataclass(slots=True)
@@ -85,12 +51,18 @@ class Turn:
     name: str = ""
     """Of a phrase that is spoken without asking the model: its name in the settings."""
     retries: int = 0
+    """How often the model was asked again because it failed before its first word."""
+    asks: int = 0
+    """How often it was asked again within the turn because it failed: answers to earlier requests are late."""
     text_ended: bool = False
+    is_broken: bool = False
+    """The model, or the voice, failed for good: what there is is said to its end, and the rest is owed."""
     hang_up: bool = False
     progressed_at: float = 0.0
     heard_any: bool = False
     false_interruptions: int = 0
     fillers: int = 0
+    """Fillers since the model, or a voice that had failed, was last asked."""
     steps: dict[str, float] = field(default_factory=dict)
     clips: list[ClipState] = field(default_factory=list)
     errands: Errands = field(default_factory=Errands)
@@ -127,6 +99,32 @@ class Turn:
             self.text_ended = True
             self._add(self._cutter.flush())
 
+    def break_off(self) -> None:
+        """The model failed in the middle: of its last words only a whole sentence is said."""
+        if not self.text_ended:
+            self._add(self._cutter.break_off())
+
+    def ask_on(self, now: float, *, offered: bool) -> None:
+        """The model is asked for the rest; what comes of it is behind what there is."""
+        self.asks += 1
+        self.fillers = 0
+        self.progressed_at = now
+        self.errands.ask_on(self.next_clip, offered=offered)
+
+    def break_at(self, number: int, now: float) -> ClipState | None:
+        """The voice failed for good at a clip: what was made is said, nothing behind it. The clip, if some of its
+        sound is there."""
+        self.text_ended = self.is_broken = True
+        self.drop_unheard_fillers()
+        place = next(place for place, clip in enumerate(self.clips) if clip.number == number)
+        broken = self.clips[place]
+        if broken.sound is None:
+            del self.clips[place:]
+            return None
+        del self.clips[place + 1 :]
+        broken.break_off(now)
+        return broken
+
     def _add(self, clauses: list[str]) -> None:
         self.clips.extend(self._new_clips(clauses))
 
@@ -155,9 +153,9 @@ class Turn:
         return True
 
     @property
-    def has_sound(self) -> bool:
-        """True if there is some of its own words' sound."""
-        return any(clip.sound is not None and not clip.is_filler for clip in self.clips)
+    def is_silent(self) -> bool:
+        """True if nothing of it is heard or about to be."""
+        return all(clip.sound is None or clip.done_at is not None for clip in self.clips)
 
     @property
     def has_words(self) -> bool:
@@ -206,7 +204,7 @@ class Turn:
                     self._mark_for(clip, "first_clause", now)
                     actions.append(Synthesise(self.number, clip.number, clip.text))
                 break
-            is_making = is_making or _made_nothing_since(clip) is not None
+            is_making = is_making or clip.made_nothing_since is not None
             if clip.played_at is not None or clip.done_at is not None:
                 continue
             if may_play and outstanding < MAX_OUTSTANDING:
@@ -241,6 +239,13 @@ class Turn:
             return None
         clip.whole_at = now
         return clip
+
+    def break_off_streams(self, now: float) -> list[ClipState]:
+        """Nothing more is made of what the leg plays while it is made."""
+        broken = [clip for clip in self.clips if clip.is_out and clip.whole_at is None]
+        for clip in broken:
+            clip.break_off(now)
+        return broken
 
     # What became of it
 
@@ -283,12 +288,13 @@ class Turn:
             return False
         clip.retries += 1
         clip.asked_at = None
+        self.fillers = 0
         return True
 
     def is_waited_for(self, number: int) -> bool:
         """True if this clip's sound was asked for and has not all come."""
         clip = self.clip(number)
-        return clip is not None and _made_nothing_since(clip) is not None
+        return clip is not None and clip.made_nothing_since is not None
 
     def outstanding(self) -> int:
         return sum(clip.is_out for clip in self.clips)
@@ -298,7 +304,7 @@ class Turn:
     def overdue_clip(self, now: float, patience: float) -> int | None:
         """The clip whose synthesis has made nothing for longer than ``patience``, if any."""
         for clip in self.clips:
-            if (since := _made_nothing_since(clip)) is not None and now >= since + patience:
+            if (since := clip.made_nothing_since) is not None and now >= since + patience:
                 if clip.sound is None or len(clip.sound.pcm) <= clip.grown_to:
                     return clip.number
                 clip.grown_to, clip.grown_at = len(clip.sound.pcm), now
@@ -328,13 +334,8 @@ class Turn:
         due = [since + limits.call, self._playback_ends_by(limits.playback)[1]]
         if not self.text_ended:
             due.append(self.errands.due(self.progressed_at, limits))
-        due.extend(idle + limits.tts for clip in self.clips if (idle := _made_nothing_since(clip)) is not None)
+        due.extend(idle + limits.tts for clip in self.clips if (idle := clip.made_nothing_since) is not None)
         return min(due)
-
-    @property
-    def quiet_since(self) -> float:
-        """Since when nothing of it is heard or about to be; infinity if something is."""
-        return max((math.inf if clip.done_at is None else clip.done_at for clip in self.clips), default=0.0)
 
     def left(self, now: float) -> float:
         """Seconds of it that were not heard at ``now``, infinity if not known or if there is more than a clip of it."""
@@ -353,42 +354,3 @@ class Turn:
 
     def clip(self, number: int) -> ClipState | None:
         return next((clip for clip in self.clips if clip.number == number), None)
-
-
-def _made_nothing_since(clip: ClipState) -> float | None:
-    """Since when a clip that is being synthesised has had no more sound; None if it is not."""
-    if clip.asked_at is None or clip.whole_at is not None or clip.done_at is not None:
-        return None
-    return clip.asked_at if clip.sound is None else clip.grown_at
-
-
-class Settling:
-    """Interrupted turns whose clips have not all been reported yet. Each waits ``SETTLE`` seconds at most."""
-
-    def __init__(self) -> None:
-        self._turns: dict[int, tuple[Turn, float]] = {}
-
-    @property
-    def due(self) -> float:
-        """When the first of them has waited long enough; infinity if there is none."""
-        return min((by for _, by in self._turns.values()), default=math.inf)
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self._turns)
-
-    def add(self, turn: Turn, now: float) -> None:
-        self._turns[turn.number] = (turn, now + SETTLE)
-
-    def played(self, number: int, clip: int, heard: float, now: float) -> Turn | None:
-        """Account for a clip's report; the turn, if that was the last one it waited for."""
-        if number not in self._turns:
-            return None
-        turn, _ = self._turns[number]
-        turn.played(clip, heard, now)
-        return None if turn.outstanding() else self._turns.pop(number)[0]
-
-    def take(self, now: float = math.inf) -> list[Turn]:
-        """Give up the turns that have waited long enough by ``now``."""
-        late = [number for number, (_, by) in self._turns.items() if now >= by]
-        return [self._turns.pop(number)[0] for number in late]

@@ -11,6 +11,7 @@ class _Utterance:
     over: int
     closed_at: float | None = None
     retries: int = 0
+    is_lost: bool = False
 
 
 class Utterances:
@@ -78,6 +79,13 @@ class Utterances:
         if pending.closed_at is not None:
             pending.closed_at = now
         return True
+
+    def lose(self, number: int) -> None:
+        """There will be no words of the open utterance."""
+        self._pending[number].is_lost = True
+
+    def is_lost(self, number: int) -> bool:
+        return number in self._pending and self._pending[number].is_lost
 
     def is_known(self, number: int) -> bool:
         return number in self._pending

@@ -7,8 +7,10 @@ import pytest
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.clauses import cut
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.settings import BargeInSettings, LimitSettings
+from esl_agent.dialogue.transcript import UNHEARD
 from tests.pure.test_cascade import greeted, replying, world
 from tests.pure.world import QUIET, VOICED, World, sound
 
@@ -35,6 +37,10 @@ def paused(it: World, *heard: float) -> None:
     """The stopped clips are reported."""
     for clip, seconds in enumerate(heard):
         it.post(ev.Played(it.all(act.AskModel)[0].turn, clip, seconds))
+
+
+def spoken(it: World) -> list[str]:
+    return [clause.text for clause in it.all(act.Synthesise)]
 
 
 def plays(it: World) -> list[tuple[int, float]]:
@@ -232,17 +238,34 @@ def test_a_recogniser_that_fails_lets_the_agent_go_on():
     assert plays(it)[2:] == [(0, 0.7), (1, 0.0)]
 
 
-def test_a_voice_that_fails_while_the_agent_pauses_leaves_the_floor_to_the_caller():
+def voice_fails_in_a_pause() -> World:
+    """The first of two clips was stopped after 0.3 s, and the second gets no voice."""
     it = replying(TWO, limits=LimitSettings(retries=0))
     turn = it.last(act.AskModel).turn
     it.post(ev.Synthesised(turn, 0, sound(2.0)))
     it.frames(VOICED, 0.3)
     it.post(ev.ProviderFailed("tts", turn, "down", clip=1))
-    assert it.phase is Phase.HEARING
-    paused(it, 0.2)
-    it.frames(QUIET, 0.8)
+    assert it.phase is Phase.YIELDING
+    paused(it, 0.3)
+    it.frames(QUIET, 0.5)
+    return it
+
+
+def test_a_voice_that_fails_while_the_agent_pauses_leaves_the_floor_to_the_caller():
+    it = voice_fails_in_a_pause()
+    it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "Wait."))
+    assert it.last(act.AskModel).messages[-1].content.endswith("Wait.")
+    assert spoken(it) == ["Hello.", *cut(TWO)]
+
+
+def test_a_voice_that_fails_while_the_agent_pauses_for_nothing_is_apologised_for_when_the_rest_was_heard():
+    it = voice_fails_in_a_pause()
     it.post(ev.Transcribed(it.last(act.CloseUtterance).utterance, "mhm"))
-    assert len(it.all(act.AskModel)) == 2
+    assert plays(it)[-1] == (0, 0.3)
+    it.post(ev.Played(it.last(act.Play).turn, 0, 2.0))
+    assert "technical problem" in spoken(it)[-1]
+    it.hear_all()
+    assert it.last(act.AskModel).messages[-1].content == UNHEARD
 
 
 def test_the_agent_speaks_softly_while_it_hesitates_where_the_media_stream():

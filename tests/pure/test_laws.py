@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from esl_agent.dialogue.settings import (
 )
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.turn import REST, SETTLE
+from esl_agent.dialogue.waiting import MAX_FILLERS
 from tests.pure.world import QUIET, RATE, VOICED, World, sound
 
 STEPS = (
@@ -49,8 +51,10 @@ STEPS = (
     "began",
     "heard",
     "cut",
+    "hang_up_wanted",
     "stt_fails",
     "llm_fails",
+    "llm_fails_midway",
     "tts_fails",
     "tool",
     "tool_back",
@@ -94,6 +98,14 @@ worlds = st.one_of(st.lists(moves, max_size=20), st.lists(moves, min_size=20, ma
 OVER = ("go", "go", "go", "cough", "cough", "voice", "no_words", "mhm", "cut", "tick", "stream_end", "text", "partial")
 talked_over = st.lists(
     st.tuples(st.sampled_from(OVER), st.integers(0, 7), st.floats(0.0, 1.0)), min_size=10, max_size=40
+)
+#: The engines fail, mostly in the middle of something.
+FAILURES = (
+    "go", "go", "go", "go", "text", "llm_fails_midway", "llm_fails_midway", "llm_fails", "tts_fails", "stt_fails",
+    "tick", "stream", "grow", "stream_end", "tool", "hang_up_wanted", "cough", "voice", "partial", "old",
+)  # fmt: skip
+failing = st.lists(
+    st.tuples(st.sampled_from(FAILURES), st.integers(0, 7), st.floats(0.0, 2.0)), min_size=8, max_size=40
 )
 #: The model has much to do beside talking.
 DUTIES = ("go", "go", "go", "tool", "tool", "text_end", "tool_back", "taken", "not_taken", "digit", "voice", "tick")
@@ -169,6 +181,8 @@ class Chaos(World):
         self.sounds: dict[_Key, Sound | SoundStream] = {}
         self.making: list[_Key] = []
         """Clips whose stream is still being made."""
+        self.broken: set[_Key] = set()
+        """Clips whose voice failed in the middle."""
         self.answered: set[int] = set()
         self.volume = 1.0
         self.was = self.phase
@@ -200,6 +214,7 @@ class Chaos(World):
         if isinstance(action, act.Play | act.Synthesise | act.AskModel | act.RunTool):
             assert action.turn not in self.abandoned, f"an abandoned turn goes on: {action}"
         if isinstance(action, act.Synthesise):
+            assert "fragment" not in action.text, f"half a sentence of a model that failed: {action}"
             owner = re.search(r"model (\d+)", action.text)
             assert owner is None or int(owner[1]) == action.turn, f"words of another turn: {action}"
             self.written[action.turn, action.clip] = action.text
@@ -220,7 +235,10 @@ class Chaos(World):
             assert action.start == 0.0
             others = [each for each in self.written if each[0] == action.turn and each != key]
             if self.is_filler(key):
-                assert not any(map(self.is_filler, others)), f"two fillers in a turn: {key}"
+                asks = sum(ask.turn == action.turn for ask in self.all(act.AskModel))
+                retries = sum(clause.turn == action.turn for clause in self.all(act.Synthesise)) - len(others) - 1
+                told = sum(map(self.is_filler, others))
+                assert told < MAX_FILLERS * (asks + retries), f"too many fillers in a turn: {key}"
             else:
                 early = [each for each in others if each > key and each in self.plays and not self.is_filler(each)]
                 late = [each for each in others if each < key and each not in self.plays and not self.is_filler(each)]
@@ -315,19 +333,19 @@ class Chaos(World):
                 case act.CloseUtterance(utterance):
                     words = ("", "Mm-hm.", "words")[min(pick, 2)]
                     return self.send(ev.Transcribed(utterance, words))
-                case act.AskModel(turn, _, tools) if tools and (turn + pick) % 3 == 0:
-                    self.send(ev.ReplyText(turn, f"One of model {turn}. "))
-                    self.send(ev.ToolCalled(turn, CALLS[(turn + len(self.log)) % len(CALLS)]))
-                    return self.send(ev.ReplyEnded(turn))
+                case act.AskModel(turn, _, tools, ask) if tools and (turn + pick) % 3 == 0:
+                    self.send(ev.ReplyText(turn, f"One of model {turn}. ", ask))
+                    self.send(ev.ToolCalled(turn, CALLS[(turn + len(self.log)) % len(CALLS)], ask))
+                    return self.send(ev.ReplyEnded(turn, ask=ask))
                 case act.RunTool(turn, call):
                     return self.send(ev.ToolReturned(turn, call.id, "it is so", failed=pick == 0))
                 case act.Transfer(name):
                     news = ev.Transferred(name) if pick < 2 else ev.TransferFailed(name, "busy")
                     return self.send(news)
-                case act.AskModel(turn):
-                    self.send(ev.ReplyText(turn, f"One of model {turn}. Two of model {turn}. Three"))
-                    self.send(ev.ReplyText(turn, f" of model {turn}. "))
-                    return self.send(ev.ReplyEnded(turn, hang_up=pick == 1))
+                case act.AskModel(turn, ask=ask):
+                    self.send(ev.ReplyText(turn, f"One of model {turn}. Two of model {turn}. Three", ask))
+                    self.send(ev.ReplyText(turn, f" of model {turn}. ", ask))
+                    return self.send(ev.ReplyEnded(turn, hang_up=pick == 1, ask=ask))
                 case act.Synthesise(turn, clip) if self.streams and pick % 2:
                     return self.stream(turn, clip)
                 case act.Synthesise(turn, clip):
@@ -354,6 +372,18 @@ class Chaos(World):
         stream.append(bytes(RATE * 2))
         stream.end()
         self.send(ev.SynthesisEnded(*key))
+
+    def break_stream(self, key: _Key) -> None:
+        """There will be no more of it, and the leg knows."""
+        self.making.remove(key)
+        self.broken.add(key)
+        stream = self.sounds[key]
+        assert isinstance(stream, SoundStream)
+        stream.end()
+
+    def last_ask(self) -> act.AskModel | None:
+        asks = self.all(act.AskModel)
+        return asks[-1] if asks else None
 
     def report(self, turn: int, clip: int, pick: int) -> None:
         """What the leg says of a clip in the end."""
@@ -402,11 +432,13 @@ class Chaos(World):
             case "partial_mhm" if utterance:
                 self.send(ev.Transcribed(utterance.utterance, "mhm", final=False))
             case "text" if ask:
-                self.send(ev.ReplyText(ask.turn, f"Sentence {pick} of model {ask.turn}. And "))
+                self.send(ev.ReplyText(ask.turn, f"Sentence {pick} of model {ask.turn}. And ", ask.ask))
             case "text_end" if ask:
-                self.send(ev.ReplyEnded(ask.turn))
+                self.send(ev.ReplyEnded(ask.turn, ask=ask.ask))
             case "text_goodbye" if ask:
-                self.send(ev.ReplyEnded(ask.turn, hang_up=True))
+                self.send(ev.ReplyEnded(ask.turn, hang_up=True, ask=ask.ask))
+            case "hang_up_wanted" if ask:
+                self.send(ev.HangUpWanted(ask.turn, ask.ask))
             case "sound" if clause:
                 self.send(ev.Synthesised(clause.turn, clause.clip, sound(0.2 + seconds)))
             case "stream" if clause and self.streams:
@@ -424,11 +456,17 @@ class Chaos(World):
             case "stt_fails" if utterance:
                 self.send(ev.ProviderFailed("stt", utterance.utterance, "broken", bool(pick % 2)))
             case "llm_fails" if ask:
-                self.send(ev.ProviderFailed("llm", ask.turn, "broken", bool(pick % 2)))
+                self.send(ev.ProviderFailed("llm", ask.turn, "broken", bool(pick % 2), ask=ask.ask))
+            case "llm_fails_midway" if (newest := self.last_ask()) is not None:
+                text = f"Sentence {pick} of model {newest.turn}. Half a fragment of model {newest.turn}"
+                self.send(ev.ReplyText(newest.turn, text, newest.ask))
+                self.send(ev.ProviderFailed("llm", newest.turn, "broken", bool(pick % 2), ask=newest.ask))
             case "tts_fails" if clause:
+                if pick < 4 and (clause.turn, clause.clip) in self.making:  # 4 and more: it stalls
+                    self.break_stream((clause.turn, clause.clip))
                 self.send(ev.ProviderFailed("tts", clause.turn, "broken", bool(pick % 2), clip=clause.clip))
             case "tool" if ask:
-                self.send(ev.ToolCalled(ask.turn, CALLS[pick]))
+                self.send(ev.ToolCalled(ask.turn, CALLS[pick], ask.ask))
             case "tool_back" if tool:
                 self.send(ev.ToolReturned(tool.turn, tool.call.id, "it is so", failed=bool(pick % 2)))
             case "taken" if transfer:
@@ -465,13 +503,13 @@ def chaos(config: CascadeSettings, schedule: list[tuple[str, int, float]], line:
 
 
 @settings(max_examples=300, deadline=None)
-@given(configs, worlds, lines)
+@given(configs, st.one_of(worlds, failing), lines)
 def test_an_abandoned_turn_never_plays_synthesises_or_asks_again(config, schedule, line):
     chaos(config, schedule, line)
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds, lines)
+@given(configs, st.one_of(worlds, failing), lines)
 def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_moment_once(config, schedule, line):
     world = chaos(config, schedule, line)
     measured: set[int] = set()
@@ -488,7 +526,7 @@ def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_moment_once(
 
 
 @settings(max_examples=300, deadline=None)
-@given(configs, st.one_of(worlds, at_work), lines)
+@given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, schedule, line):
     world = chaos(config, schedule, line)
     for _ in range(30):
@@ -502,7 +540,7 @@ def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, s
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, worlds, lines)
+@given(configs, st.one_of(worlds, failing), lines)
 def test_history_holds_what_the_caller_heard_not_what_the_model_wrote(config, schedule, line):
     world = chaos(config, schedule, line)
     said = " ".join(m.content for m in world.dialogue.transcript.messages() if m.role == "assistant" and m.content)
@@ -534,7 +572,7 @@ def test_after_hung_up_the_machine_returns_nothing_for_ever(config, before, afte
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, st.one_of(worlds, at_work), lines)
+@given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_a_silent_world_ends_in_over(config, schedule, line):
     world = chaos(config, schedule, line)
     for _ in range(200):
@@ -546,7 +584,7 @@ def test_a_silent_world_ends_in_over(config, schedule, line):
 
 
 @settings(max_examples=200, deadline=None)
-@given(configs, st.one_of(worlds, at_work), lines)
+@given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(config, schedule, line):
     world = Chaos(config, streams=line[0])
 
@@ -583,3 +621,25 @@ def test_a_suspended_turn_is_silent_until_it_is_resumed_and_goes_on_where_it_was
             break
         world.go(7)
         world.check()
+
+
+@settings(max_examples=200, deadline=None)
+@given(configs, st.one_of(worlds, failing), lines, st.sampled_from(["", "Half a fragm", "A sentence. Half a fragm"]))
+def test_whoever_fails_is_asked_a_bounded_number_of_times_and_the_call_ends_in_words(config, schedule, line, text):
+    config = dataclasses.replace(config, early_reply=EarlyReplySettings(), tools=ToolsSettings(builtin=()))
+    world = chaos(config, schedule, line)
+    before = len(world.all(act.AskModel))
+    for _ in range(300):
+        for number, (_, order) in enumerate(world.log):
+            if isinstance(order, act.AskModel) and number not in world.answered:
+                world.answered.add(number)
+                if text:
+                    world.send(ev.ReplyText(order.turn, text, order.ask))
+                world.send(ev.ProviderFailed("llm", order.turn, "gone", len(world.log) % 2 == 0, ask=order.ask))
+        if world.phase in (Phase.OVER, Phase.HANDED_OVER):
+            break
+        world.go(6)
+        world.check()
+    assert world.phase in (Phase.OVER, Phase.HANDED_OVER)
+    asks = len(world.all(act.AskModel)) - before
+    assert asks <= (config.limits.failures + 1) * (config.limits.retries + 1), f"{asks} requests"
