@@ -6,11 +6,11 @@ have them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-import gevent
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
@@ -96,7 +96,13 @@ def says(found: Any) -> Step:
 
 
 def waits(seconds: float) -> Step:
-    return lambda connection, question: gevent.sleep(seconds)
+    """So long, or until the client has left; nothing that it sends meanwhile is heard."""
+
+    def step(connection: ServerConnection, question: dict[str, Any]) -> None:
+        with contextlib.suppress(TimeoutError):
+            connection.recv(seconds)
+
+    return step
 
 
 def typing(connection: ServerConnection, question: dict[str, Any]) -> None:
