@@ -64,7 +64,7 @@ class ElevenLabsVoice:
         self._options = options
         self._language = language_of(options, context)
         self._formats = [wanted, *(each for each in _INSTEAD if each != wanted)]
-        """The first is asked for; one that the plan refuses is taken away."""
+        """The first is asked for; those that the plan refuses are taken away once another one was not."""
         self._has_warned = False
         self._server = HttpServer("tts", options.url, headers={"xi-api-key": key}, secrets=(key,))
         self.rate: int = options.rate
@@ -103,24 +103,24 @@ class ElevenLabsVoice:
         return body
 
     def _asked(self, body: dict[str, Any]) -> tuple[Answer, str]:
-        """The answer, and its format: the first that the plan allows."""
-        while True:
-            wanted = self._formats[0]
+        """The answer, and its format: the first that the plan allows, which is asked for at once from then on."""
+        formats = self._formats
+        path = f"v1/text-to-speech/{self._options.voice}/stream"
+        for wanted in formats:
+            if wanted.startswith("mp3") and not mp3.is_ready():
+                continue
             try:
-                path = f"v1/text-to-speech/{self._options.voice}/stream"
-                parameters = self._parameters(wanted)
-                return self._server.ask("POST", path, params=parameters, json=body, expect=SOUND), wanted
+                answer = self._server.ask("POST", path, params=self._parameters(wanted), json=body, expect=SOUND)
             except ProviderError as error:
-                if not (is_plan(error) and self._is_refused(wanted)):
+                if not is_plan(error):
                     raise judged(error) from None
-
-    def _is_refused(self, wanted: str) -> bool:
-        """Do without ``wanted`` from now on. Whether there is something else to ask for."""
-        left = [each for each in self._formats if each != wanted and (not each.startswith("mp3") or mp3.is_ready())]
-        if left:
-            log.warning("tts: elevenlabs: the plan does not have %s; asking for %s", wanted, left[0])
-            self._formats = left
-        return bool(left)
+                continue
+            if wanted != formats[0]:
+                log.warning("tts: elevenlabs: the plan does not have %s; from now on %s", formats[0], wanted)
+                self._formats = formats[formats.index(wanted) :]
+            return answer, wanted
+        more = "" if mp3.is_ready() else f"; {mp3.MISSING}"
+        raise self._server.error(f"the plan has none of {', '.join(formats)}{more}", retryable=False, blame="setup")
 
     def _parameters(self, wanted: str) -> dict[str, str]:
         options = self._options

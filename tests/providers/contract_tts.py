@@ -191,6 +191,14 @@ class HttpVoiceContract(VoiceProviderContract):
         assert caught.value.seconds == 0.05
         assert list(voice.speak(TEXT))
 
+    def test_a_call_that_begins_finds_a_connection_ready(self) -> None:
+        voice = self.ready()
+        if not hasattr(voice, "prepare"):
+            pytest.skip("a server near by, which is connected to in no time")
+        voice.prepare()
+        list(voice.speak(TEXT))
+        assert [request.connection for request in self.server().requests] == [1, 1]
+
     def test_the_next_clause_uses_the_same_connection(self) -> None:
         voice = self.ready()
         for _ in range(3):

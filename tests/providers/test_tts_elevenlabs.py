@@ -134,8 +134,12 @@ class TestHttp(HttpVoiceContract):
     def test_a_plan_without_any_format_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mp3, "is_ready", lambda: False)
         self.service.refused_formats = {"pcm_16000", "pcm_24000", "pcm_22050", "ulaw_8000"}
-        error = self.failure(self.make())
+        voice = self.make()
+        error = self.failure(voice)
         assert (error.retryable, error.blame) == (False, "setup")
+        assert "apt install ffmpeg" in str(error)
+        self.service.refused_formats = set()
+        assert b"".join(voice.speak(TEXT)) == ramp(TEXT, 16000)
 
     def test_mp3_without_ffmpeg_is_told_at_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mp3, "is_ready", lambda: False)
