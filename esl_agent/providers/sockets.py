@@ -35,8 +35,9 @@ from esl_agent.secret import scrubbed
 MAX_MESSAGE = 16 * 1024 * 1024
 #: Seconds that the closing handshake may take.
 CLOSE = 1.0
-#: Close codes after which the same request may succeed: going away, internal error, try again later.
-_PASSING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
+#: Close codes after which the same request may succeed: a plain end before the answer, going away, internal error, try
+#: again later.
+_PASSING = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014})
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 #: What the library has to say: headers with keys in them, tracebacks for sockets that are closed while sound comes in.
 #: What matters of it is raised.

@@ -20,11 +20,11 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 WORD = 0.4
 
 
-def understood(pcm: bytes, rate: int) -> str:
-    """A word for each WORD begun of ``pcm`` (PCM16) that is no digital silence."""
+def understood(pcm: bytes, rate: int, after: int = 0) -> str:
+    """A word for each WORD begun of ``pcm`` (PCM16) that is no digital silence; ``after`` so many other words."""
     step = rate // 50 * 2
     loud = sum(any(pcm[at : at + step]) for at in range(0, len(pcm), step)) * 0.02
-    return " ".join(WORDS[n % len(WORDS)] for n in range(round(loud / WORD + 0.49)))
+    return " ".join(WORDS[(after + n) % len(WORDS)] for n in range(round(loud / WORD + 0.49)))
 
 
 def words(text: str, start: float) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ class PretendEars(PretendWebSocket):
     """
 
     def __init__(self, handler: Callable[[ServerConnection], None]) -> None:
-        super().__init__(handler)
+        super().__init__(handler, close_timeout=0.2)
         self.heard: list[bytearray] = []
         self.told: list[list[str]] = []
         self.trouble: dict[str, Callable[[ServerConnection], None]] = {}

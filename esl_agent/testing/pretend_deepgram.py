@@ -160,6 +160,7 @@ class _Nova:
         self._endpointing = query.get("endpointing", ["10"])[0]
         self._pcm = b""
         self._start = self._told = 0.0
+        self._words = 0
         self._last: dict[str, Any] = {}
 
     def hear(self, pcm: bytes) -> None:
@@ -190,7 +191,7 @@ class _Nova:
         return len(self._pcm) / 2 / self._rate
 
     def _result(self, is_final: bool = False, from_finalize: bool = False) -> None:
-        text = understood(self._pcm, self._rate)
+        text = understood(self._pcm, self._rate, self._words)
         tail = self._pcm[-int(self._rate * 0.3) * 2 :]
         found = {
             "type": "Results", "channel_index": [0, 1], "start": self._start, "duration": self._length(),
@@ -204,6 +205,7 @@ class _Nova:
         say(self._connection, found)
         if is_final:
             self._start += self._length()
+            self._words = 0 if from_finalize else self._words + len(text.split())
             self._pcm, self._told, self._last = b"", 0.0, found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -103,9 +103,9 @@ class RecogniserProviderContract:
         with gevent.Timeout(PATIENCE):
             return list((engine or self.make()).recognise(iter(pieces), rate))
 
-    def failed(self, *pieces: bytes) -> ProviderError:
-        with pytest.raises(ProviderError) as caught:
-            self.recognised(*(pieces or frames(tone(1.6))))
+    def failed(self, audio: Iterable[bytes] = ()) -> ProviderError:
+        with pytest.raises(ProviderError) as caught, gevent.Timeout(PATIENCE):
+            list(self.make().recognise(iter(audio or frames(tone(1.6))), 16000))
         if self.secret:
             assert self.secret not in str(caught.value)
             assert self.secret not in caught.value.code
