@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
-import yaml
 
 from esl_agent import config
 from esl_agent.config.older_names import NOT_USED_YET, OF_PYTHON, USED
-from esl_agent.errors import Stage
 from esl_agent.lineup import make_lineup
-from esl_agent.providers import registry
 from tests.test_docs_providers import KEY, blocks, key_variables
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
@@ -23,20 +19,10 @@ NAMES_TABLE = TEXT.partition("\n## Names\n")[2].partition("\n## ")[0]
 OLDER = f'GPU_SERVER_URL = "https://gpu.example.net/transcribe"\nAPI_KEY = "{KEY}"\nWS_PORT = 8765\n'
 
 
-def missing_engines(given: object) -> list[str]:
-    """Engines of an example that the registry does not have yet."""
-    chosen = [
-        (stage, given[stage]["engine"]) for stage in get_args(Stage) if isinstance(given, dict) and stage in given
-    ]
-    return [f"{stage}: {name}" for stage, name in chosen if name not in registry.names(stage)]
-
-
 @pytest.mark.parametrize("text", [pytest.param(text, id=where) for where, text in blocks(TEXT)])
 def test_an_example_answers_calls_as_it_stands(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = re.match(r"# conf/(agent|dids/\w+)\.yaml\n", text)
     assert file, "an example begins with the name of its file"
-    if missing := missing_engines(yaml.safe_load(text)):
-        pytest.xfail(f"no engine yet: {', '.join(missing)}")
     for variable in key_variables(text):
         monkeypatch.setenv(variable, KEY)
     (tmp_path / "dids").mkdir()
