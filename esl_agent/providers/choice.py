@@ -21,11 +21,12 @@ P = TypeVar("P")
 class Candidate(Generic[P]):
     """One provider of the list, as one call sees it."""
 
-    __slots__ = ("_bind", "_bound", "account", "name", "set_back_at", "why")
+    __slots__ = ("_bind", "_bound", "account", "label", "name", "set_back_at", "why")
 
     def __init__(self, account: Account, bind: Callable[[], P]) -> None:
         self.account = account
-        self.name = account.identity.name
+        self.name = self.label = account.identity.name
+        """``label`` for people, where two of the list have the same name."""
         self.set_back_at: float | None = None
         """When it failed this call."""
         self.why = ""
@@ -70,6 +71,9 @@ class Choice(Generic[P]):
         self.live: set[Attempt[Any]] = set()
         """Requests that are under way."""
         self._candidates = [self._candidate(each, accounts) for each in providers]
+        for number, each in enumerate(self._candidates, 1):
+            if any(other.name == each.name for other in self._candidates[: number - 1]):
+                each.label = f"{each.name} (number {number})"
         self._serving = self._candidates[0]
 
     def _candidate(self, provider: Any, accounts: Accounts) -> Candidate[P]:
@@ -120,10 +124,9 @@ class Choice(Generic[P]):
         before, self._serving = self._serving, candidate
         if before is not candidate:
             reason = before.why or "it works again"
-            log.warning(
-                "call=%s %s: %s instead of %s: %s", self.call_id, self.stage, candidate.name, before.name, reason
-            )
-            self._context.tell(Switched(self.stage, before.name, candidate.name, reason))
+            who = f"{candidate.label} instead of {before.label}"
+            log.warning("call=%s %s: %s: %s", self.call_id, self.stage, who, reason)
+            self._context.tell(Switched(self.stage, before.label, candidate.label, reason))
         candidate.why = ""
 
     def close(self) -> None:

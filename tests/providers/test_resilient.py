@@ -14,6 +14,8 @@ from gevent.queue import Queue
 from esl_agent.errors import ProviderError
 from esl_agent.providers.accounts import Accounts
 from esl_agent.providers.base import CallContext, Identity, Switched, TextPart, Transcript, Usage, UsagePart, Used
+from esl_agent.providers.feed import Feed
+from esl_agent.providers.resilient import _limit
 from esl_agent.testing.providers import Trouble
 from tests.providers.stages import (
     CLAUSE,
@@ -126,6 +128,8 @@ def test_a_provider_that_lets_a_timeout_of_gevents_out_has_failed() -> None:
         yield b""
 
     assert Desk("tts", [Scripted("A", late), engine("tts", "B")]).ask() == answer("tts", "B")
+    with pytest.raises(ProviderError, match="timed out"):
+        Desk("tts", [Scripted("A", late)]).ask()
 
 
 def test_a_provider_with_a_bug_has_failed() -> None:
@@ -146,6 +150,20 @@ def test_a_voice_that_never_stops_is_replaced() -> None:
             yield bytes(RATE * 10)
 
     assert Desk("clip", [Scripted("A", endless), engine("clip", "B")]).ask() == answer("clip", "B")
+
+
+def test_a_clause_that_comes_in_drops_is_given_up_when_the_caller_has_waited_long_enough() -> None:
+    def drips(text: Any) -> Iterator[bytes]:
+        while True:
+            gevent.sleep(0.005)
+            yield bytes(2)
+
+    with pytest.raises(ProviderError, match="no more of its answer in time"):
+        Desk("clip", [Scripted("A", drips)], limits=replace(LIMITS, tts=0.05)).ask()
+
+
+def test_we_give_up_before_the_dialogue_does() -> None:
+    assert [_limit(seconds) for seconds in (0.5, 5.0, 60.0)] == [0.45, 4.75, 59.75]
 
 
 def test_text_without_a_word_is_silence_and_no_fault() -> None:
@@ -174,7 +192,11 @@ def test_a_call_is_never_refused_because_everybody_rests() -> None:
     desk = Desk("llm", engines)
     with pytest.raises(ProviderError):
         desk.ask()
+    engines[0].trouble.fail = 1
     desk.wrapped = desk.new_call()
+    with pytest.raises(ProviderError):
+        desk.ask()
+    assert [asked(each) for each in engines] == [2, 1]
     assert desk.ask() == answer("llm", "A")
 
 
@@ -191,10 +213,20 @@ def test_a_full_account_is_left_to_those_who_have_it() -> None:
     desk = Desk("clip", [first, engine("clip", "B")], settings=settings)
     calls = [gevent.spawn(desk.new_call().whole, CLAUSE) for _ in range(5)]
     until(lambda: sum(call.ready() for call in calls) == 3)
+    assert not desk.accounts.breaker("tts", first.identity).is_open
     gate.set()
     gevent.joinall(calls, raise_error=True)
     assert first.begun == 2
-    assert not desk.accounts.breaker("tts", first.identity).is_open
+
+
+def test_a_service_is_not_blamed_for_an_account_that_stays_full() -> None:
+    only = Scripted("A", lambda text: iter(gevent.sleep, 0))
+    only.identity = Identity("A", "vendor#1", 1)
+    desk = Desk("clip", [only], settings=resting(failures=1), limits=replace(LIMITS, tts=0.03))
+    with desk.accounts.slots("tts", only.identity).one("tts", 1, 0.0), pytest.raises(ProviderError, match="free slot"):
+        desk.ask()
+    assert only.begun == 0
+    assert not desk.accounts.breaker("tts", only.identity).is_open
 
 
 def test_the_last_provider_waits_for_its_account_as_long_as_the_caller_does() -> None:
@@ -277,6 +309,13 @@ def test_a_phrase_that_is_kept_is_the_preferred_voices_or_nobodys() -> None:
     with pytest.raises(ProviderError):
         desk.shared.preferred(CLAUSE)
     assert b"".join(desk.shared.preferred(CLAUSE)) == answer("clip", "A")
+
+
+def test_two_engines_of_one_name_are_told_apart() -> None:
+    desk = Desk("llm", [engine("llm", "A", Trouble(fail=2), account="x"), engine("llm", "A", account="y")])
+    assert desk.ask() == answer("llm", "A")
+    assert desk.switches == [("A", "A (number 2)")]
+    assert desk.used == ["A"]
 
 
 # While the caller speaks
@@ -393,6 +432,18 @@ def test_a_transcript_before_the_end_of_the_sound_is_the_answer() -> None:
     assert desk.ask(iter(spoken)) == "enough"
 
 
+def test_an_utterance_that_ended_long_ago_is_recognised_with_new_patience() -> None:
+    feed = Feed(lambda: 0.0)
+    feed.add(b"once upon a time")
+    feed.end()
+    assert Desk("stt", [Scripted("A", slowly)]).ask(iter(feed)) == "once upon a time"
+
+
+def slowly(audio: Any) -> Iterator[Transcript]:
+    gevent.sleep(0.005)
+    yield from echo(audio)
+
+
 def test_a_recogniser_that_has_answered_may_say_goodbye_in_peace() -> None:
     said: list[str] = []
 
@@ -448,6 +499,18 @@ def test_a_slow_request_that_begins_first_is_heard_and_the_second_one_closed() -
     desk = hedging(Scripted("A", slow), second)
     assert desk.ask() == "at last"
     until(lambda: second.closed == 1)
+
+
+def test_of_two_that_begin_in_the_same_moment_one_is_heard() -> None:
+    gate = Event()
+
+    def waits(messages: Any) -> Iterator[TextPart]:
+        gevent.spawn_later(0.02, gate.set)
+        gate.wait()
+        yield TextPart("one ")
+        yield TextPart("answer")
+
+    assert hedging(Scripted("A", waits), Scripted("B", waits)).ask() == "one answer"
 
 
 def test_a_model_that_is_alone_is_asked_twice_itself() -> None:
