@@ -53,6 +53,10 @@ class Llama3Api:
             read_timeout=options.timeout,
         )
 
+    def prepare(self) -> None:
+        """A call begins: have a connection ready."""
+        self._server.connect()
+
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The whole reply in one part."""
         with self._server.ask("POST", json=self._body(messages), expect="application/json") as answer:

@@ -70,8 +70,8 @@ class PretendChatbotSocket(PretendWebSocket):
     """Its WebSocket half. Each question is answered by the steps that ``script`` has for it, in turn; the last script
     serves all that follow. ``questions`` keeps them, ``sockets`` on which connection each came."""
 
-    def __init__(self, *script: list[Step]) -> None:
-        super().__init__(self._talk)
+    def __init__(self, *script: list[Step], **options: Any) -> None:
+        super().__init__(self._talk, **options)
         self.script = list(script) or [[typing, says({"messages": ["Hello there.", "How are you?"]})]]
         self.questions: list[dict[str, Any]] = []
         self.sockets: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -18,8 +19,10 @@ from esl_agent.providers.llm_chatbot import ChatbotOptions
 from esl_agent.testing.pretend_chatbot import PretendChatbotHttp, PretendChatbotSocket, hangs_up, says, typing, waits
 from esl_agent.testing.pretend_model import KEY
 from esl_agent.testing.web import FOREVER, drop
-from tests.providers.contract_llm import VARIABLE, until
+from tests.providers.contract_llm import VARIABLE, certificate, until
 from tests.providers.test_llm_contract import engine
+
+__all__ = ["certificate"]
 
 ANSWER = {"message": "We open at nine."}
 
@@ -207,6 +210,25 @@ def test_a_refused_handshake_says_whom_to_blame_and_tells_no_key(stack, monkeypa
         ask(call(pretend, api_key_env=VARIABLE, tries=1))
     assert caught.value.blame == blame
     assert KEY not in str(caught.value)
+
+
+def test_a_server_nobody_vouches_for_is_told_nothing(stack, certificate):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    pretend = stack.enter_context(PretendChatbotSocket(ssl=tls))
+    url = pretend.url.replace("ws://", "wss://")
+    with pytest.raises(ProviderError) as caught:
+        ask(engine("chatbot", ws_url=url))
+    assert (caught.value.retryable, caught.value.blame) == (False, "setup")
+    assert ask(engine("chatbot", ws_url=url, ca_file=certificate[0])) == "Hello there. How are you?"
+    assert len(pretend.questions) == 1
+
+
+@pytest.mark.parametrize("url", ["ws://no-such-host.invalid/ws", "ws://127.0.0.1:9/ws"])
+def test_a_server_that_is_not_there_is_worth_another_try(url):
+    with pytest.raises(ProviderError) as caught:
+        ask(engine("chatbot", ws_url=url))
+    assert (caught.value.retryable, caught.value.blame) == (True, "service")
 
 
 def test_a_hang_up_in_the_middle_of_a_question_closes_the_socket(stack):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import pytest
 
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
@@ -100,7 +101,8 @@ def test_a_server_that_neither_ends_its_stream_nor_speaks_keeps_nobody_waiting(c
     pieces = [b"".join(events(chat.chunk({"content": "Hello."}), chat.chunk({}, "stop"))), DONE]
     chat.pieces = lambda: pieces  # type: ignore[method-assign]
     chat.http.faults = [Fault(after_first=FOREVER)]
-    assert said(list(ours(chat).reply(HELLO))) == "Hello."
+    with gevent.Timeout(1.0):
+        assert said(list(ours(chat).reply(HELLO))) == "Hello."
     assert until(lambda: chat.http.open_connections == 0)
 
 
