@@ -63,6 +63,11 @@ class TestCartesia(SocketVoiceContract):
         assert list(voice.speak(TEXT))
         assert self.server().connections == 2
 
+    def test_a_polite_end_in_the_middle_of_a_clause_is_none(self) -> None:
+        self.service.faults.append(SocketFault(after=3, close=(1000, "")))
+        error = self.failure(self.make())
+        assert (error.retryable, error.blame) == (True, "service")
+
     def test_a_service_that_has_not_begun_hears_that_it_need_not(self) -> None:
         self.service.faults.append(SocketFault(stall=True))
         heard: list[str] = []
