@@ -18,13 +18,15 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.base import EngineContext, Transcript
 from esl_agent.providers.stt_deepgram import KEEP_ALIVE, Deepgram, DeepgramOptions
 from esl_agent.providers.stt_deepgram_flux import DeepgramFlux, DeepgramFluxOptions
+from esl_agent.providers.stt_openai import OpenAiRecogniser, OpenAiRecogniserOptions
 from esl_agent.providers.stt_vosk import Vosk, VoskOptions
 from esl_agent.providers.stt_whisper_live import WhisperLive, WhisperLiveOptions
 from esl_agent.testing.ears import PretendEars
 from esl_agent.testing.pretend_deepgram import KEY, PretendDeepgram
 from esl_agent.testing.pretend_vosk import PretendVosk
 from esl_agent.testing.pretend_whisper_live import PretendWhisperLive
-from esl_agent.testing.web import drop
+from esl_agent.testing.web import PretendHttp, drop
+from tests.providers.contract_llm import self_signed
 from tests.providers.contract_stt import (
     ENGLISH,
     LET_GO,
@@ -137,11 +139,6 @@ class SocketsContract(RecogniserProviderContract):
             list(self.make().recognise(iter(speaking), 16000))
         speaking.end()
         until(lambda: not speaking.readers, LET_GO)
-
-    def test_an_unknown_authority_is_a_matter_of_setup(self, tmp_path):
-        with pytest.raises(ProviderError) as caught:
-            self.recognised(*frames(tone(1.0)), engine=self.make_at("127.0.0.1:9"))
-        assert "127.0.0.1:9" in str(caught.value)
 
 
 class TestVosk(SocketsContract):
@@ -440,6 +437,29 @@ class TestDeepgramFlux(SocketsContract):
         assert events[-1] == "EndOfTurn"
         assert "EagerEndOfTurn" in events
         assert turns[-1].transcript == "one two"
+
+
+@pytest.mark.parametrize("engine", ["deepgram", "openai"])
+def test_a_stranger_s_certificate_is_a_matter_of_setup(engine, tmp_path, monkeypatch):
+    for name in ("DEEPGRAM_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    with PretendHttp(tls=self_signed(tmp_path)) as server:
+        if engine == "openai":
+            made: Any = OpenAiRecogniser(OpenAiRecogniserOptions(url=server.url), ENGLISH)
+        else:
+            made = Deepgram(DeepgramOptions(url=server.url.replace("https", "wss")), ENGLISH)
+        with pytest.raises(ProviderError) as caught:
+            list(made.recognise(iter([tone(1.0)]), 16000))
+    assert (caught.value.retryable, caught.value.blame) == (False, "setup")
+
+
+@pytest.mark.parametrize("end_of", [Deepgram, DeepgramFlux])
+def test_who_it_is_says_nothing_of_the_key(end_of, monkeypatch):
+    monkeypatch.setenv("DEEPGRAM_API_KEY", KEY)
+    options = DeepgramOptions() if end_of is Deepgram else DeepgramFluxOptions()
+    identity = end_of(options, ENGLISH).identity
+    assert identity.account.startswith("api.deepgram.com#")
+    assert KEY not in repr(identity)
 
 
 def sdk(server: PretendDeepgram) -> DeepgramClient:
