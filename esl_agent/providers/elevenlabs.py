@@ -71,7 +71,8 @@ def key_of(engine: str, options: ElevenLabsOptions) -> str:
     """The key. Raises ConfigError without one, and without a voice."""
     if not options.voice:
         raise ConfigError([f"tts: engine {engine} needs the id of a voice (voice, or the environment's VOICE_ID)"])
-    return required(f"tts: engine {engine}", options.api_key_env, options.api_key_file, "API_KEY")
+    older = () if options.api_key_file else ("API_KEY",)  # whose else it may be, where another is named
+    return required(f"tts: engine {engine}", options.api_key_env, options.api_key_file, *older)
 
 
 def identity_of(engine: str, options: ElevenLabsOptions, key: str) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import audioop
 import logging
 import shutil
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -181,6 +182,14 @@ class TestHttp(HttpVoiceContract):
         caplog.clear()
         list(self.asked(at_once=5).speak(TEXT))
         assert caplog.text == ""
+
+    def test_a_key_in_a_file_is_preferred_to_what_somebody_calls_api_key(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("ELEVENLABS_API_KEY")
+        monkeypatch.setenv("API_KEY", "of-something-else")
+        (tmp_path / "key").write_text(f"{KEY}\n")
+        assert b"".join(self.asked(api_key_file=str(tmp_path / "key")).speak(TEXT))
 
     def test_the_older_name_of_the_key_works_and_a_voice_is_required(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("ELEVENLABS_API_KEY")
