@@ -168,4 +168,4 @@ def test_a_connection_is_ready_before_the_first_question(chat):
     assert until(lambda: len(chat.http.requests) == 1)
     model.prepare()
     list(model.reply(HELLO))
-    assert chat.http.requests[-1].connection == 1
+    assert chat.http.requests[-1].connection in {each.connection for each in chat.http.requests[:-1]}
