@@ -27,6 +27,7 @@ bench: setup
 	$(PYTHON) -m bench.frame_budget
 	$(PYTHON) -m bench.turns
 	$(PYTHON) -m bench.providers
+	$(PYTHON) -m bench.deaths
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from bench.provider_plan import PIECE, plan
 
+#: Seconds between the starts of streams: callers do not ask at the same moment.
+APART = 0.017
 _STAMP = re.compile(rb"@(\d+);")
 
 
@@ -44,14 +46,17 @@ def bare(urls: dict[str, str], what: str, wanted: str, streams: int, rounds: int
     took = Took()
     selector = selectors.DefaultSelector()
     parts = urlsplit(urls["http"])
-    for _ in range(streams):
+    waiting = []
+    for number in range(streams):
         connection = socket.create_connection((parts.hostname or "", parts.port or 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = _Bare(connection, what, wanted, rounds, took)
-        client.ask()
+        waiting.append((time.monotonic() + APART * number, client))
         selector.register(connection, selectors.EVENT_READ, client)
     while selector.get_map():
-        for key, _ in selector.select():
+        while waiting and time.monotonic() >= waiting[0][0]:
+            waiting.pop(0)[1].ask()
+        for key, _ in selector.select(max(0.0, waiting[0][0] - time.monotonic()) if waiting else None):
             if not key.data.read():
                 selector.unregister(key.fileobj)
                 key.data.connection.close()
@@ -150,12 +155,13 @@ def ours(urls: dict[str, str], what: str, wanted: str, streams: int, rounds: int
         "stt": lambda: _recognise(made, wanted, took),
     }[what]
 
-    def repeat() -> None:
+    def repeat(number: int) -> None:
+        gevent.sleep(APART * number)
         for _ in range(rounds):
             one()
 
     lag.start()
-    gevent.joinall([gevent.spawn(repeat) for _ in range(streams)], raise_error=True)
+    gevent.joinall([gevent.spawn(repeat, number) for number in range(streams)], raise_error=True)
     lag.stop()
     return took, lag.worst
 
