@@ -100,7 +100,7 @@ def make_lineup(config: Config) -> Lineup:
         except ConfigError as error:
             problems.extend(f"{did.file}: {problem}" for problem in error.problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     return Lineup(config, engines, duties)
 
 
