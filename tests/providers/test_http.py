@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,16 @@ def test_a_connection_is_kept_after_a_whole_answer_and_after_the_last_event(pret
         with server.ask("POST", "json", json={"text": "günaydın"}) as answer:
             assert answer.json() == {"echo": {"text": "günaydın"}}
     assert {request.connection for request in pretend.requests} == {1}
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux can")
+def test_a_server_that_waits_for_acknowledgements_gets_them(pretend):
+    """Our pretend server leaves Nagle's algorithm on: unacknowledged, each of these answers would take 40 ms."""
+    server = ours(pretend)
+    with gevent.Timeout(1.5):
+        for _ in range(60):
+            with server.ask("POST", "events", json={}) as answer:
+                list(answer.events(until="[DONE]"))
 
 
 def test_an_answer_that_is_left_early_closes_its_connection(pretend):
