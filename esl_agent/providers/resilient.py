@@ -144,11 +144,11 @@ class ResilientRecogniser(_Stage[SpeechToText]):
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
         clock = self._accounts.clock
         feed, pump = pumped(audio, clock)
-        began, patience = clock(), self._settings.stt
+        patience = self._settings.stt
 
         def waited() -> float:
-            """Seconds since the caller stopped, or since we were asked if that was later."""
-            return 0.0 if feed.ended_at is None else max(0.0, clock() - max(feed.ended_at, began))
+            """Seconds since the caller stopped."""
+            return 0.0 if feed.ended_at is None else max(0.0, clock() - feed.ended_at)
 
         request = Request[SpeechToText, Transcript](
             self._asked(),

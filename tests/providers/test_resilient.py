@@ -15,6 +15,7 @@ from esl_agent.errors import ProviderError
 from esl_agent.providers.accounts import Accounts
 from esl_agent.providers.base import CallContext, Identity, Switched, TextPart, Transcript, Usage, UsagePart, Used
 from esl_agent.providers.feed import Feed
+from esl_agent.providers.resilience_settings import VoicePatience
 from esl_agent.providers.resilient import _limit
 from esl_agent.testing.providers import Trouble
 from tests.providers.stages import (
@@ -159,7 +160,7 @@ def test_a_clause_that_comes_in_drops_is_given_up_when_the_caller_has_waited_lon
             yield bytes(2)
 
     with pytest.raises(ProviderError, match="no more of its answer in time"):
-        Desk("clip", [Scripted("A", drips)], limits=replace(LIMITS, tts=0.05)).ask()
+        Desk("clip", [Scripted("A", drips)], replace(FAST, tts=VoicePatience()), replace(LIMITS, tts=0.2)).ask()
 
 
 def test_we_give_up_before_the_dialogue_does() -> None:
@@ -508,6 +509,7 @@ def test_of_two_that_begin_in_the_same_moment_one_is_heard() -> None:
         gevent.spawn_later(0.02, gate.set)
         gate.wait()
         yield TextPart("one ")
+        gevent.sleep(0.002)
         yield TextPart("answer")
 
     assert hedging(Scripted("A", waits), Scripted("B", waits)).ask() == "one answer"
