@@ -60,6 +60,10 @@ class OpenAiModelOptions:
     extra_body: dict[str, Any] = setting(dict, "Anything else of the request: `{max_tokens: 200, top_p: 0.9}`.")
     stream_usage: bool = setting(True, "Ask for a count of tokens; off for servers that refuse `stream_options`.")
     tools: bool = setting(True, "Whether the model can call tools; off for one that cannot.")
+    begins_thinking: bool = setting(
+        False,
+        "Whether a reply begins with thoughts that only `</think>` ends: some servers leave out the opening sign.",
+    )
     hang_up_on: str = setting("", "Text of the model that is not said but hangs up, such as `[HANGUP]`.")
     at_once: int = setting(0, "Requests that the account may have at a time, over all calls. 0: no limit.", ge=0)
 
@@ -118,7 +122,7 @@ class OpenAiModel:
         return body
 
     def _parts(self, answer: Answer, calls: CallPieces) -> Iterator[ReplyPart]:
-        text = Speakable(self._options.hang_up_on)
+        text = Speakable(self._options.hang_up_on, self._options.begins_thinking)
         usage: Any = None
         reason = ""
         try:

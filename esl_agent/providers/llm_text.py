@@ -11,14 +11,15 @@ THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("[THINK]", 
 class Speakable:
     """Text in pieces of any length -> what is to be said of it. Signs may be split anywhere; case does not matter."""
 
-    def __init__(self, hang_up_on: str = "") -> None:
-        """``hang_up_on``: the sign for hanging up; empty: there is none."""
+    def __init__(self, hang_up_on: str = "", begins_thinking: bool = False) -> None:
+        """``hang_up_on``: the sign for hanging up; empty: there is none. ``begins_thinking``: the text begins within a
+        thought."""
         closings = dict(THOUGHTS)
         self._signs = [*closings, *([hang_up_on] if hang_up_on else [])]
         self._closings: list[str | None] = [*closings.values(), *([None] if hang_up_on else [])]
         self._any_sign = _pattern(*self._signs)
         self._held = ""
-        self._until: str | None = None
+        self._until: str | None = THOUGHTS[0][1] if begins_thinking else None
         self.hang_up = False
         """The sign came."""
 

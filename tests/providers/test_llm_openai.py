@@ -78,6 +78,13 @@ def test_neither_thinking_nor_unknown_fields_are_said(chat):
     assert said(found) == "Hello."
 
 
+def test_thoughts_whose_opening_sign_the_server_leaves_out_are_not_said(chat):
+    found = parts(chat, *(chat.chunk({"content": t}) for t in ("hm, so</th", "ink>Hello", ".")), chat.chunk({}, "stop"))
+    assert "hm" in said(found)
+    chat.texts = ["hm, so</th", "ink>Hello", "."]
+    assert said(list(ours(chat, begins_thinking=True).reply(HELLO))) == "Hello."
+
+
 def test_a_refusal_is_said(chat):
     assert said(parts(chat, chat.chunk({"refusal": "I can not."}), chat.chunk({}, "stop"))) == "I can not."
 
