@@ -212,7 +212,13 @@ class LimitSettings:
     )
     playback: float = setting(3.0, "Seconds past its length that a clip may take before it counts as lost.", ge=0.2)
     goodbye: float = setting(15.0, "Seconds the last words may take, all in all, before the hang-up.", ge=1.0, le=120.0)
-    retries: int = setting(1, "How often a failed recogniser, model or voice is asked again within a turn.", ge=0, le=5)
+    retries: int = setting(
+        1,
+        "How often an answer that broke off is asked for again within a turn. Before anything of it was used, resilience "
+        "tries again.",
+        ge=0,
+        le=5,
+    )
     failures: int = setting(
         3,
         "Failures in a row, without an answer heard to its end between them, after which last_resort gets the call, or "
