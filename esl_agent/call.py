@@ -91,6 +91,8 @@ class Call:
             act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
             act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
             act.AskModel: lambda a: workers.ask_model(a.turn, a.messages, a.tools, a.ask),
+            act.Summarise: lambda a: workers.summarise(a.number, a.messages),
+            act.AbandonSummary: lambda a: workers.abandon_summary(),
             act.RunTool: lambda a: workers.run_tool(a.turn, a.call),
             act.Synthesise: lambda a: workers.synthesise(a.turn, a.clip, a.text),
             act.AbandonTurn: lambda a: workers.abandon_turn(a.turn),
@@ -163,6 +165,8 @@ class Call:
                 journal.note("media", now, rate=rate)
             case ev.MediaLost(reason, final):
                 journal.note("media_lost", now, reason=reason, final=final)
+            case ev.Summarised(number, text):
+                journal.note("summarised", now, number=number, characters=len(text), text=Private(text))
             case ev.ToolCalled(turn, call):
                 journal.note("tool", now, turn=turn, name=call.name, arguments=Private(str(dict(call.arguments))))
             case ev.ToolReturned(turn, _, result, failed):
@@ -192,6 +196,8 @@ class Call:
 
     def _note(self, action: act.Action, now: float) -> None:
         match action:
+            case act.Summarise(number):
+                self.journal.note("summarise", now, number=number)
             case act.OpenUtterance(utterance):
                 self.journal.note("speech", now, utterance=utterance)
             case act.CloseUtterance(utterance):

@@ -159,6 +159,8 @@ class _Conversation:
             act.RetryUtterance: lambda a: workers.retry_utterance(a.utterance),
             act.AbandonUtterance: lambda a: workers.abandon_utterance(a.utterance),
             act.AskModel: self._ask,
+            act.Summarise: lambda a: workers.summarise(a.number, a.messages),
+            act.AbandonSummary: lambda a: workers.abandon_summary(),
             act.RunTool: self._run_tool,
             act.Transfer: self._transfer,
             act.SendDigits: lambda a: self._say(f"-- keys are sent: {a.digits}"),

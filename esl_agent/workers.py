@@ -16,12 +16,14 @@ from esl_agent.dialogue.events import (
     ProviderFailed,
     ReplyEnded,
     ReplyText,
+    Summarised,
     Synthesised,
     SynthesisEnded,
     ToolCalled,
     ToolReturned,
     Transcribed,
 )
+from esl_agent.dialogue.summary import MAX_CHARACTERS as MAX_SUMMARY_CHARACTERS
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.http_tools import HttpTools
 from esl_agent.legs.base import Post
@@ -44,6 +46,8 @@ MAX_REPLY_CHARACTERS = 20_000
 MAX_TRANSCRIPTS = 3000
 
 _Key = tuple[str, int, int]
+#: Its number is that of no turn.
+_SUMMARY: _Key = ("summary", -1, 0)
 
 
 class Workers:
@@ -136,6 +140,30 @@ class Workers:
         for key in [key for key in self._running if key[:2] == ("llm", turn)]:
             self._kill(key)
         self._start(("llm", turn, ask), think)
+
+    def summarise(self, number: int, messages: tuple[Message, ...]) -> None:
+        """At most one at a time. Its failure is logged, and heard by nobody."""
+
+        def think() -> None:
+            text = ""
+            try:
+                for part in self._engines.llm.reply(messages):
+                    text += part.text if isinstance(part, TextPart) else ""
+                    if len(text) > MAX_SUMMARY_CHARACTERS:
+                        break
+            except (ProviderError, gevent.Timeout) as error:
+                log.warning("call=%s summary: %s", self._call_id, error)
+                text = ""
+            except Exception:  # an edge that logs: a provider's bug must not end the call
+                log.exception("call=%s summary: unexpected error", self._call_id)
+                text = ""
+            self._post(Summarised(number, text))
+
+        self.abandon_summary()
+        self._start(_SUMMARY, think)
+
+    def abandon_summary(self) -> None:
+        self._kill(_SUMMARY)
 
     def synthesise(self, turn: int, clip: int, text: str) -> None:
         if known := self._cache.get(self._engines.tts.voice, text):

@@ -15,6 +15,7 @@ from esl_agent.dialogue.events import (
     ProviderFailed,
     ReplyEnded,
     ReplyText,
+    Summarised,
     Synthesised,
     SynthesisEnded,
     Transcribed,
@@ -23,7 +24,7 @@ from esl_agent.errors import ProviderError
 from esl_agent.providers.base import Engines, HangUpPart, ReplyPart, TextPart, Transcript
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.testing.providers import GOODBYE, CannedLlm, CannedStt, ToneTts, Trouble
-from esl_agent.workers import MAX_CLIP_SECONDS, MAX_REPLY_CHARACTERS, Workers
+from esl_agent.workers import MAX_CLIP_SECONDS, MAX_REPLY_CHARACTERS, MAX_SUMMARY_CHARACTERS, Workers
 
 PATIENCE = 5.0
 QUESTION = (Message("user", "hello"),)
@@ -432,3 +433,33 @@ def test_a_reader_left_over_from_a_failed_try_takes_no_sound_from_the_next():
     with gevent.Timeout(PATIENCE):
         gevent.joinall(stt.readers)
     assert stt.heard == [b"\1\0"] * 8
+
+
+def test_a_summary_is_what_the_model_writes_and_no_turn_hears_of_it():
+    desk = Desk(llm=Scripted(lambda: iter([TextPart("Ann wants"), HangUpPart(), TextPart(" a horse.")])))
+    desk.workers.summarise(4, QUESTION)
+    desk.workers.abandon_turn(4)
+    assert desk.idle() == [Summarised(4, "Ann wants a horse.")]
+
+
+@pytest.mark.parametrize("error", [ProviderError("llm", "gone"), ValueError("odd")])
+def test_a_summary_that_fails_is_empty_and_no_failure_of_the_call(error):
+    def fails() -> Iterator[ReplyPart]:
+        yield TextPart("Ann")
+        raise error
+
+    desk = Desk(llm=Scripted(fails))
+    desk.workers.summarise(4, QUESTION)
+    assert desk.idle() == [Summarised(4, "")]
+
+
+def test_a_summary_without_end_is_cut_and_one_that_nobody_wants_says_nothing():
+    llm = Scripted(lambda: iter(lambda: TextPart("words " * 100), None))
+    desk = Desk(llm=llm)
+    desk.workers.summarise(1, QUESTION)
+    [event] = desk.idle()
+    assert len(event.text) < MAX_SUMMARY_CHARACTERS + 1000
+    gevent.sleep(0)
+    desk.workers.summarise(2, QUESTION)
+    desk.workers.abandon_summary()
+    assert desk.idle() == [event]

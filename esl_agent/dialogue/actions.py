@@ -91,6 +91,21 @@ class AskModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Summarise:
+    """Ask the model for summary ``number`` of what was said; owes one Summarised. Nobody waits for it."""
+
+    number: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonSummary:
+    """Nobody wants it any more: the model is free for what matters."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunTool:
     """Run a tool that is not the dialogue's own (HTTP); owes one ToolReturned."""
 
@@ -208,6 +223,8 @@ Action = (
     | RetryUtterance
     | AbandonUtterance
     | AskModel
+    | Summarise
+    | AbandonSummary
     | RunTool
     | Synthesise
     | Play

@@ -30,13 +30,13 @@ from esl_agent.dialogue.actions import (
     OpenUtterance,
     SendAudio,
 )
-from esl_agent.dialogue.deadlines import Deadlines
 from esl_agent.dialogue.destinations import Policy
 from esl_agent.dialogue.duties import DEAF
 from esl_agent.dialogue.ear import Detector, Ear, SecondOpinion
 from esl_agent.dialogue.endpointing import Change
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.settings import CascadeSettings
+from esl_agent.dialogue.summary import Summaries
 from esl_agent.dialogue.tools import Toolbox
 from esl_agent.dialogue.turn import Kind, Turn
 
@@ -44,7 +44,7 @@ from esl_agent.dialogue.turn import Kind, Turn
 DUE_AT_ONCE = 8
 
 
-class Cascade(Deadlines):
+class Cascade(Summaries):
     """One call's dialogue. Not thread-safe: one greenlet calls ``receive``.
 
     ``streams``: the leg's media does (``MediaStream.streams``). ``language``: the caller's, a BCP 47 tag.
@@ -94,7 +94,8 @@ class Cascade(Deadlines):
                 break
             self._overdue(now, out)
             due = self._deadline()
-        self.next_deadline = due
+        self._tend_summary(now, out)
+        self.next_deadline = self._deadline()
         return out
 
     # Events
@@ -156,6 +157,8 @@ class Cascade(Deadlines):
                     self._call_ends, self._is_stopping = now, True  # whoever comes back is told so
                 else:
                     self._close(self._phrases.ended, now, out)
+            case ev.Summarised():
+                self._summarised(event)
             case ev.BudgetSpent(scope):
                 self._spent = self._spent or scope
             case ev.CommandFailed(what="answer"):

@@ -127,6 +127,14 @@ class ToolReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class Summarised:
+    """Summary ``number`` is made; no text: it could not be."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Synthesised:
     """Clause ``clip`` of turn ``turn`` became sound, or (SoundStream, where the leg streams) begins to."""
 
@@ -238,6 +246,7 @@ Event = (
     | HangUpWanted
     | ToolCalled
     | ToolReturned
+    | Summarised
     | Synthesised
     | SynthesisEnded
     | PlaybackBegan

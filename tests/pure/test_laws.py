@@ -22,6 +22,7 @@ from esl_agent.dialogue.settings import (
     CascadeSettings,
     EarlyReplySettings,
     FillerSettings,
+    HistorySettings,
     LastResortSettings,
     LimitSettings,
     Phrases,
@@ -102,7 +103,7 @@ talked_over = st.lists(
 #: The engines fail, mostly in the middle of something.
 FAILURES = (
     "go", "go", "go", "go", "text", "llm_fails_midway", "llm_fails_midway", "llm_fails", "tts_fails", "stt_fails",
-    "tick", "stream", "grow", "stream_end", "tool", "hang_up_wanted", "cough", "voice", "partial", "old",
+    "tick", "stream", "grow", "stream_end", "tool", "hang_up_wanted", "cough", "voice", "partial", "old", "summary",
 )  # fmt: skip
 failing = st.lists(
     st.tuples(st.sampled_from(FAILURES), st.integers(0, 7), st.floats(0.0, 2.0)), min_size=8, max_size=40
@@ -130,6 +131,7 @@ configs = st.builds(
     barge_in=barge_ins,
     early_reply=st.builds(EarlyReplySettings, enabled=st.booleans()),
     filler=st.builds(FillerSettings, after=st.sampled_from([0.0, 0.8, 1.5])),
+    history=st.builds(HistorySettings, summarise_after=st.sampled_from([0, 1, 50]), keep=st.sampled_from([2, 4])),
     dtmf=st.builds(DtmfSettings, barge_in=st.booleans()),
     destinations=st.just(PEOPLE),
     tools=st.sampled_from([TOOLS, TOOLS, ToolsSettings(builtin=())]),
@@ -183,6 +185,8 @@ class Chaos(World):
         """Clips whose stream is still being made."""
         self.broken: set[_Key] = set()
         """Clips whose voice failed in the middle."""
+        self.summary: int | None = None
+        """The one that is being made."""
         self.answered: set[int] = set()
         self.volume = 1.0
         self.was = self.phase
@@ -206,6 +210,15 @@ class Chaos(World):
                 self.hung_up()
             case act.Play():
                 self.play(action)
+            case act.Summarise(number):
+                assert self.summary is None, "two summaries at a time"
+                assert self.phase in (Phase.LISTENING, Phase.HOLDING), f"a summary is made in {self.phase}"
+                self.summary = number
+            case act.AbandonSummary(number):
+                assert number == self.summary
+                self.summary = None
+            case act.AskModel():
+                assert self.summary is None, "a summary keeps the model from answering"
         if isinstance(action, act.Play | act.AskModel | act.RunTool | act.OpenUtterance | act.SendAudio):
             is_away = self.phase in AWAY and self.was in AWAY
             assert not is_away, f"{type(action)} while somebody else has the call"
@@ -310,6 +323,8 @@ class Chaos(World):
     def tell(self, event: ev.Event) -> None:
         """Post an event, maybe not for the first time."""
         match event:
+            case ev.Summarised():
+                return self.tell_summary(event)
             case ev.Synthesised(turn, clip, audio):
                 self.sounds.setdefault((turn, clip), audio)
             case ev.Played(turn, clip, heard) if (turn, clip) in self.plays:
@@ -322,6 +337,27 @@ class Chaos(World):
                     if is_heard or self.is_given_up(reported):
                         self.may_be_skipped.add(key)
         self.post(event)
+
+    def tell_summary(self, event: ev.Summarised) -> None:
+        """It is heard by nobody, and changes nothing that was said."""
+        transcript = self.dialogue.transcript
+        before, was_owed = transcript.summary, transcript.owes_reply
+        kept = [m for m in transcript.messages() if m.role != "system"]
+        due = self.dialogue.next_deadline
+        actions = self.post(event)
+        assert not actions or (due is not None and self.now >= due), f"a summary leads to {actions}"
+        if actions:
+            return
+        assert transcript.owes_reply == was_owed
+        after = [m for m in transcript.messages() if m.role != "system"]
+        is_new = event.number == self.summary and event.text.strip() != "" and self.phase is not Phase.OVER
+        assert transcript.summary == (event.text if is_new else before)
+        assert after == kept[len(kept) - len(after) :], "a summary changes the newest words"
+        assert is_new or after == kept
+        calls = [call.id for m in after for call in m.tool_calls]
+        assert calls == [m.tool_call_id for m in after if m.role == "tool"], "a call without its answer"
+        if event.number == self.summary:
+            self.summary = None
 
     def go(self, pick: int) -> None:
         """The oldest order that nobody has answered gets its answer; with none open, the caller speaks."""
@@ -483,6 +519,9 @@ class Chaos(World):
                 self.send(ev.EndRequested("drain"))
             case "spent" if pick >= 6:
                 self.send(ev.BudgetSpent("day" if pick == 7 else "call"))
+            case "summary" | "no_summary" if summaries := self.all(act.Summarise):
+                number = summaries[-1 - pick % min(len(summaries), 2)].number
+                self.send(ev.Summarised(number, f"Notes {pick}." if step == "summary" else " "))
             case "old" if self.past:
                 self.tell(self.past[pick % len(self.past)])
 
