@@ -63,7 +63,13 @@ class ClosedByItsReader:
 
 
 class _Connection(ClosedByItsReader, ClientConnection):
-    pass
+    def handshake(self, *args: Any, **options: Any) -> None:
+        """Who is killed meanwhile leaves no socket behind; the library thinks of Exceptions only."""
+        try:
+            super().handshake(*args, **options)
+        except BaseException:
+            self.close_socket()
+            raise
 
 
 def _shut_down(socket: Any) -> None:

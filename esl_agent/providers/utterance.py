@@ -20,6 +20,9 @@ PATIENCE = 60.0
 #: What is sent for an utterance without any sound: nothing.
 UNHEARD = Transcript("", final=True)
 
+#: Characters of a transcript. A minute of quick speech has some 1500.
+MAX_TEXT = 5000
+
 Complain = Callable[[str], ProviderError]
 
 #: Languages whose two-letter code is not the first part of their tag (ISO 639-1, as Whisper has it).
@@ -52,8 +55,8 @@ class Partials:
 
 
 def spoken(*parts: str) -> str:
-    """Parts of a transcript as one line."""
-    return " ".join(" ".join(parts).split())
+    """Parts of a transcript as one line, of MAX_TEXT characters at most."""
+    return " ".join(" ".join(parts).split())[:MAX_TEXT]
 
 
 def as_object(message: str | bytes, complain: Complain) -> dict[str, Any]:

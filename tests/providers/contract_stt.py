@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -201,6 +202,8 @@ class RecogniserProviderContract:
             worker.kill(block=False)
             transcripts.close() if worker.dead else worker.join(LET_GO)
         assert worker.dead
+        del worker  # its traceback holds sound that nobody reads any more
+        gc.collect()
         speaking.end()
         until(lambda: self.keeps or not self.server.open_connections, LET_GO)
         until(lambda: not speaking.readers, LET_GO)

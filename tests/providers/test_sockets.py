@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.server import StreamServer
 
 from esl_agent.errors import ProviderError
 from esl_agent.providers.sockets import ProviderSocket, Sending, SpareSockets, open_socket
@@ -151,3 +152,21 @@ def test_a_socket_whose_other_side_reads_nothing_closes_all_the_same():
             socket.close()
         assert not socket.is_open
         is_over.set()
+
+
+def test_who_is_killed_while_a_handshake_is_awaited_leaves_no_socket_behind():
+    began, ended = Event(), Event()
+
+    def silent(connection: Any, address: Any) -> None:
+        began.set()
+        while connection.recv(65536):
+            pass
+        ended.set()
+
+    server = StreamServer(("127.0.0.1", 0), silent)
+    server.start()
+    worker = gevent.spawn(open_socket, "stt", f"ws://127.0.0.1:{server.server_port}", timeout=FOREVER)
+    assert began.wait(5.0)
+    worker.kill(timeout=5.0)
+    assert ended.wait(5.0)
+    server.stop()

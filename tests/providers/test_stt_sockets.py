@@ -95,6 +95,11 @@ class SocketsContract(RecogniserProviderContract):
         error = self.failed_midway()
         assert (error.retryable, error.blame) == (True, "service")
 
+    @pytest.mark.parametrize("point", ["open", "sound"])
+    def test_half_a_character_may_pass(self, point):
+        self.server.trouble[point] = lambda connection: connection.send(b'{"text": "h\xc3', text=True)
+        assert self.failed_midway().retryable
+
     def test_fields_of_the_wrong_type_are_an_error_of_the_service(self):
         for message in self.wrong:
             self.server.trouble["sound"] = lambda connection, message=message: connection.send(json.dumps(message))
