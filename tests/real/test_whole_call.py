@@ -123,4 +123,5 @@ def test_a_caller_is_heard_and_answered_by_real_servers(phone: Phone) -> None:
     until(lambda: HELLO in phone.said(call), lambda: phone.story(call))
     call.hang_up()
     assert call.wait_released(5.0)
-    assert phone.said(call) == f"Hello. {HELLO}"
+    # A busy machine is bridged: "One moment please."
+    assert phone.said(call).startswith("Hello. ")
