@@ -19,10 +19,12 @@ _VAD = VadSettings(aggressiveness=1, min_volume=150, adapt=False)
 class HeardSoFar:
     """``pcm`` grows until ``is_ended``. ``voiced_until``: bytes up to the end of the last voiced frame."""
 
-    def __init__(self, audio: Iterator[bytes], rate: int) -> None:
-        """Starts to read. The thread ends with ``audio``, whoever still wants it."""
+    def __init__(self, audio: Iterator[bytes], rate: int, wanted: int = 0) -> None:
+        """Starts to read; ``pcm`` is at ``wanted`` samples a second (0: at ``rate``). The thread ends with ``audio``,
+        whoever still wants it."""
         self.pcm = bytearray()
-        self.rate = rate
+        self.rate = wanted or rate
+        self._rate_in = rate
         self.voiced_until = 0
         self.is_ended = False
         self._audio = audio
@@ -53,7 +55,7 @@ class HeardSoFar:
         voice = VoiceDetector(_VAD, self.rate)
         size = int(self.rate * _FRAME) * 2
         try:
-            for frame in utterance.sound(self._audio, self.rate, chunk=_FRAME):
+            for frame in utterance.sound(self._audio, self._rate_in, self.rate, chunk=_FRAME):
                 is_voiced = len(frame) == size and voice.is_voiced(frame)
                 with self._more:
                     self.pcm += frame

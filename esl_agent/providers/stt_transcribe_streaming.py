@@ -73,7 +73,8 @@ class TranscribeStreaming:
         if sound is None:
             yield UNHEARD
             return
-        yield from _Utterance(HeardSoFar(sound, rate), self._server, self._options).transcripts()
+        heard = HeardSoFar(sound, rate, self._options.rate)
+        yield from _Utterance(heard, self._server, self._options).transcripts()
 
 
 class _Utterance:
