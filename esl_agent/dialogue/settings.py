@@ -214,8 +214,8 @@ class LimitSettings:
     goodbye: float = setting(15.0, "Seconds the last words may take, all in all, before the hang-up.", ge=1.0, le=120.0)
     retries: int = setting(
         1,
-        "How often an answer that broke off is asked for again within a turn. Before anything of it was used, resilience "
-        "tries again.",
+        "How often an answer that broke off is asked for again within a turn. Before anything of it was used, it is "
+        "resilience that tries again.",
         ge=0,
         le=5,
     )
