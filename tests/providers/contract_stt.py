@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,8 @@ from gevent.event import Event
 from esl_agent.errors import ProviderError
 from esl_agent.providers import utterance
 from esl_agent.providers.base import EngineContext, Transcript
+from esl_agent.testing.ears import PretendEars
+from esl_agent.testing.web import drop
 
 #: Seconds that anything here may take.
 PATIENCE = 10.0
@@ -238,3 +241,110 @@ REFUSALS = [
     (500, True, "service"),
     (503, True, "service"),
 ]
+
+
+NONSENSE = ["nonsense", "[1]", "7", "null", "{", b"\xff\xfe", '{"text": "h', "[" * 100000]
+
+
+class SocketsContract(RecogniserProviderContract):
+    """... and of those over a WebSocket."""
+
+    server: PretendEars
+    #: When something can go wrong.
+    points: tuple[str, ...] = ("open", "sound", "end")
+    #: Messages whose fields are of the wrong type.
+    wrong: tuple[dict[str, Any], ...] = ()
+
+    def arrived(self) -> list[bytes]:
+        return [bytes(each) for each in self.server.heard if each]
+
+    @pytest.mark.parametrize(
+        ("status", "retryable", "blame"),
+        [(401, False, "setup"), (402, False, "setup"), (429, True, "service"), (503, True, "service")],
+    )
+    def test_a_refused_handshake_says_whether_to_try_again_and_whom_to_blame(self, status, retryable, blame):
+        self.server.refuse = (status, f'{{"err_code":"NO","err_msg":"not with {self.secret}"}}'.encode())
+        error = self.failed()
+        assert (error.retryable, error.blame) == (retryable, blame)
+
+    def failed_midway(self) -> ProviderError:
+        """How an utterance fails that the caller still speaks."""
+        speaking = Speaking(tone(1.6))
+        try:
+            return self.failed(speaking)
+        finally:
+            speaking.end()
+
+    @pytest.mark.parametrize("point", ["open", "sound", "end"])
+    @pytest.mark.parametrize(
+        ("code", "retryable", "blame"), [(1008, False, "request"), (1011, True, "service"), (1013, True, "service")]
+    )
+    def test_a_connection_closed_with_a_complaint_says_whom_to_blame(self, point, code, retryable, blame):
+        if point not in self.points:
+            pytest.skip("nothing is awaited of it any more")
+        self.server.trouble[point] = lambda connection: connection.close(code, f"no {self.secret}")
+        error = self.failed() if point == "end" else self.failed_midway()
+        assert (error.retryable, error.blame) == (retryable, blame)
+
+    @pytest.mark.parametrize("point", ["open", "sound"])
+    def test_a_connection_that_is_gone_in_the_middle_may_pass(self, point):
+        for end in (drop, lambda connection: connection.close()):
+            self.server.trouble[point] = end
+            assert self.failed_midway().retryable
+
+    @pytest.mark.parametrize("point", ["open", "sound"])
+    @pytest.mark.parametrize("message", NONSENSE, ids=range(len(NONSENSE)))
+    def test_nonsense_is_an_error_of_the_service(self, point, message):
+        self.server.trouble[point] = lambda connection: connection.send(message)
+        error = self.failed_midway()
+        assert (error.retryable, error.blame) == (True, "service")
+
+    @pytest.mark.parametrize("point", ["open", "sound"])
+    def test_half_a_character_may_pass(self, point):
+        self.server.trouble[point] = lambda connection: connection.send(b'{"text": "h\xc3', text=True)
+        assert self.failed_midway().retryable
+
+    def test_fields_of_the_wrong_type_are_an_error_of_the_service(self):
+        for message in self.wrong:
+            self.server.trouble["sound"] = lambda connection, message=message: connection.send(json.dumps(message))
+            assert self.failed_midway().retryable, message
+
+    @pytest.mark.parametrize("point", ["open", "sound"])
+    def test_a_stalled_service_is_let_go_of(self, point):
+        self.server.trouble[point] = self.server.stall
+        worker = gevent.spawn(list, self.make().recognise(iter(frames(tone(1.6))), 16000))
+        until(lambda: not self.server.trouble)
+        gevent.sleep(0.02)
+        worker.kill(timeout=LET_GO)
+        assert worker.dead
+
+    def test_a_service_that_stops_reading_is_let_go_of(self):
+        self.server.trouble["sound"] = self.server.stall
+        speaking = Speaking(tone(55.0))
+        worker = gevent.spawn(list, self.make().recognise(iter(speaking), 16000))
+        until(lambda: self.server.heard and self.server.heard[0])
+        gevent.sleep(0.05)
+        worker.kill(timeout=LET_GO)
+        assert worker.dead
+        del worker  # its traceback holds what no thread reads any more
+        gc.collect()
+        speaking.end()
+        until(lambda: not speaking.readers, LET_GO)
+
+    def test_words_are_told_while_the_caller_speaks(self):
+        speaking = Speaking(tone(1.6))
+        found: list[Transcript] = []
+        worker = gevent.spawn(lambda: found.extend(self.make().recognise(iter(speaking), 16000)))
+        until(lambda: found)
+        assert not found[-1].final
+        speaking.end()
+        worker.join(PATIENCE)
+        assert found[-1] == Transcript("one two three four", True, found[-1].confidence)
+
+    def test_a_sender_ends_with_its_sound_after_the_service_is_gone(self):
+        self.server.trouble["sound"] = drop
+        speaking = Speaking(tone(1.6))
+        with pytest.raises(ProviderError):
+            list(self.make().recognise(iter(speaking), 16000))
+        speaking.end()
+        until(lambda: not speaking.readers, LET_GO)
