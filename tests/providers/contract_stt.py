@@ -21,8 +21,8 @@ from esl_agent.testing.web import drop
 
 #: Seconds that anything here may take.
 PATIENCE = 10.0
-#: Seconds in which a recogniser that is let go has let go of its connection.
-LET_GO = 1.5
+#: Seconds in which a recogniser that is let go has let go of its connection: one to close it, and a busy machine.
+LET_GO = 3.0
 PHRASES = ("opening hours", "yes please")
 ENGLISH = EngineContext("en-GB", PHRASES)
 

@@ -54,7 +54,7 @@ class TestDeepgram(SocketsContract):
             yield
 
     def make(self, context: EngineContext = ENGLISH, **options: Any) -> Deepgram:
-        given = {"finalize_wait": 0.05, **options}
+        given = {"finalize_wait": 5.0, **options}
         return Deepgram(DeepgramOptions(url=self.server.url, **given), context)
 
     def make_at(self, host: str) -> Any:
@@ -81,7 +81,7 @@ class TestDeepgram(SocketsContract):
 
     def test_without_an_answer_to_finalize_the_stream_is_closed_and_not_used_again(self):
         self.server.answers_finalize = False
-        engine = self.make()
+        engine = self.make(finalize_wait=0.02)
         for _ in range(2):
             assert self.recognised(*frames(tone(1.6)), engine=engine)[-1].text == "one two three four"
         assert self.server.connections == 2
@@ -163,7 +163,7 @@ class TestDeepgram(SocketsContract):
             list(socket)
         theirs = [json.loads(each) for each in self.server.told[0]]
         self.server.answers_finalize = False
-        self.recognised(tone(0.4))
+        self.recognised(tone(0.4), engine=self.make(finalize_wait=0.02))
         assert [json.loads(each) for each in self.server.told[1]] == theirs
 
 
