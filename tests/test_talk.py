@@ -15,7 +15,10 @@ from esl_agent import talk
 from esl_agent.config import Config, DidConfig, load
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ConfigError, ProviderError
-from esl_agent.providers.base import HangUpPart, ReplyPart, TextPart
+from esl_agent.providers.accounts import Accounts
+from esl_agent.providers.base import HangUpPart, Identity, ReplyPart, TextPart
+from esl_agent.providers.resilient import ResilientModel
+from esl_agent.testing.providers import CannedLlm, Trouble
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -263,3 +266,13 @@ def test_call_data_in_greeting_and_prompt_is_filled_in_as_far_as_a_terminal_has_
     lines = conversation(dataclasses.replace(demo, cascade=cascade), model, ["hi\n"])
     assert said(lines)[0] == "agent: Hello, this is Harbour Telephone."
     assert model.asked[0][0] == Message("system", 'unknown calls "5000".')
+
+
+def test_it_is_told_when_another_model_takes_over(demo: DidConfig) -> None:
+    first, second = CannedLlm(["never"], trouble=Trouble(fail=2)), CannedLlm(["Hello from the second."])
+    first.identity, second.identity = Identity("first"), Identity("second")
+    model = ResilientModel([first, second], demo.settings.resilience, demo.cascade.limits, Accounts())
+    out = io.StringIO()
+    talk.converse(demo, model, ["hello", "quit"], out)
+    assert "-- llm: second instead of first: llm: canned failure" in out.getvalue()
+    assert "agent: Hello from the second." in out.getvalue()
