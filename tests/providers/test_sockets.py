@@ -145,7 +145,7 @@ def test_a_waiting_socket_that_the_server_closed_meanwhile_is_not_taken(pretend)
 
 def test_a_socket_whose_other_side_reads_nothing_closes_all_the_same():
     is_over = Event()
-    with PretendWebSocket(lambda connection: is_over.wait()) as server:
+    with PretendWebSocket(lambda connection: is_over.wait(), close_timeout=0.2) as server:
         socket = opened(server)
         with Sending(socket, iter([bytes(2**20)] * 64)), gevent.Timeout(5.0):
             gevent.sleep(0.05)
