@@ -169,6 +169,13 @@ class FillerSettings:
         ge=0.0,
         le=30.0,
     )
+    again: float = setting(
+        3.0,
+        "Seconds of silence behind a filler after which the next one is said while the same wait lasts, three in all. "
+        "0: never.",
+        ge=0.0,
+        le=60.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

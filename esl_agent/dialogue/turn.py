@@ -62,7 +62,7 @@ class Turn:
     heard_any: bool = False
     false_interruptions: int = 0
     fillers: int = 0
-    """Fillers since the model, or a voice that had failed, was last asked."""
+    """Waits with a filler since the model, or a voice that had failed, was last asked."""
     steps: dict[str, float] = field(default_factory=dict)
     clips: list[ClipState] = field(default_factory=list)
     errands: Errands = field(default_factory=Errands)
@@ -137,7 +137,6 @@ class Turn:
         """Something to hear until the answer is ready; it comes before all that is not with the leg yet."""
         place = sum(clip.played_at is not None or clip.done_at is not None for clip in self.clips)
         self.clips[place:place] = self._new_clips(cut(text), is_filler=True)
-        self.fillers += 1
 
     def drop_unheard_fillers(self) -> None:
         """The answer's sound came before the filler's: nobody needs it any more."""
@@ -155,7 +154,7 @@ class Turn:
     @property
     def is_silent(self) -> bool:
         """True if nothing of it is heard or about to be."""
-        return all(clip.sound is None or clip.done_at is not None for clip in self.clips)
+        return all(clip.done_at is not None or (clip.sound is None and not clip.is_filler) for clip in self.clips)
 
     @property
     def has_words(self) -> bool:

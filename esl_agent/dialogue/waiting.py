@@ -1,4 +1,4 @@
-"""What the caller hears until an answer is ready: a filler, once for each wait.
+"""What the caller hears until an answer is ready: a filler for each wait, and again if it is a long one.
 
 The caller waits from the end of their speech until the answer is heard, and again where a request is repeated after a
 failure, a tool runs, or an answer stops in the middle because the model or the voice is slow (once in an answer). A
@@ -16,28 +16,36 @@ from esl_agent.dialogue.turn import Kind, Turn
 
 #: Fillers of one request to the model: until its first word is heard, and once behind that.
 MAX_FILLERS = 2
+#: How often the caller is told so in one wait.
+MAX_TOLD = 3
 
 
 class Waiting(Recovery):
     """A floor on which nobody waits in silence."""
 
+    _told = 0
+    """Fillers in this wait."""
+
     def _filler_due(self) -> float:
         """When the caller has waited long enough to be told so; infinity if that is not to be."""
-        after = self._settings.filler.after
-        if not after or not self._phrases.filler or self._filled_at >= self._waits_since:
+        is_told = self._filled_at >= self._waits_since
+        fillers = self._settings.filler
+        after = fillers.again if is_told else fillers.after
+        if not fillers.after or not after or not self._phrases.filler or (is_told and self._told >= MAX_TOLD):
             return math.inf
         if self._guess is not None or self._settling.is_sounding or self._utterances.open_number is not None:
             return math.inf
         waits = self._waits_for_words if self._turn is None else self._waits_for(self._turn)
-        return max(self._waits_since, self._quiet_since) + after if waits else math.inf
+        return max(self._waits_since, self._filled_at, self._quiet_since) + after if waits else math.inf
 
     @property
     def _waits_for_words(self) -> bool:
         return self.phase is Phase.THINKING and self._utterances.is_busy
 
     def _waits_for(self, turn: Turn) -> bool:
-        is_due = turn.kind is Kind.REPLY and turn.is_silent and not turn.is_finished and turn.fillers < MAX_FILLERS
-        return is_due and self.phase in (Phase.THINKING, Phase.SPEAKING)
+        is_told = self._filled_at >= self._waits_since
+        is_due = turn.kind is Kind.REPLY and turn.is_silent and not turn.is_finished
+        return is_due and (is_told or turn.fillers < MAX_FILLERS) and self.phase in (Phase.THINKING, Phase.SPEAKING)
 
     def _fill(self, now: float, out: list[Action]) -> None:
         """Say that it takes a moment. What comes next waits until that was heard."""
@@ -46,6 +54,9 @@ class Waiting(Recovery):
             turn = self._new_turn(Kind.FILLER, now)
             turn.mark("asked", now)
             turn.end_text()
+        is_told = self._filled_at >= self._waits_since
+        self._told = self._told + 1 if is_told else 1
+        turn.fillers += not is_told
         turn.add_filler(self._phrases.filler[self._fillers % len(self._phrases.filler)])
         self._fillers += 1
         self._filled_at = now

@@ -425,6 +425,19 @@ def test_an_answer_that_stops_in_the_middle_is_covered_for_once():
     assert spoken(it)[1:] == ["One is here.", FILLER, "Two is here.", "Three is here."]
 
 
+def test_a_caller_who_waits_long_is_told_so_three_times_at_most():
+    it = questioned(limits=LimitSettings(llm=60.0))
+    since = it.now
+    for number in range(3):
+        it.tick()
+        assert spoken(it)[1:] == [FILLER] * (number + 1)
+        assert it.now - since <= 3.001
+        it.hear_all()
+        since = it.now
+    it.tick()
+    assert it.now - since > 30.0
+
+
 # Every death, in time
 
 
@@ -496,7 +509,7 @@ def test_after_every_failure_the_caller_hears_something_within_three_seconds(nam
     asked_at = it.dialogue._ear.last_voiced
     it.run(45.0)
     assert it.failed_at
-    for at in it.failed_at:
+    for at in (asked_at, *it.failed_at):
         assert it.silence_after(at) <= SENSIBLE, f"{at - asked_at:.1f} s after the question: {it.heard}"
     if "dead" in name or "for ever" in name:
         assert it.phase is Phase.OVER
