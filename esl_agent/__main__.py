@@ -11,10 +11,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys  # noqa: E402
 
+from esl_agent import lookups  # noqa: E402
 from esl_agent.cli import main as cli_main  # noqa: E402
 
 
 def main() -> None:
+    lookups.install()
     sys.exit(cli_main(sys.argv[1:]))
 
 

@@ -7,6 +7,10 @@ monkey.patch_all()
 import os  # noqa: E402
 import tempfile  # noqa: E402
 
+from esl_agent import lookups  # noqa: E402
+
+lookups.install()
+
 # Phrases that a test speaks are no part of the machine's cache, and what is there is no part of a test.
 os.environ.pop("CACHE_DIRECTORY", None)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="esl-agent-tests-")
