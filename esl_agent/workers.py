@@ -27,7 +27,7 @@ from esl_agent.dialogue.summary import MAX_CHARACTERS as MAX_SUMMARY_CHARACTERS
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.http_tools import HttpTools
 from esl_agent.legs.base import Post
-from esl_agent.providers.base import Engines, HangUpPart, TextPart, ToolCallPart
+from esl_agent.providers.base import Engines, HangUpPart, TextPart, TextToSpeech, ToolCallPart
 from esl_agent.providers.feed import Feed
 from esl_agent.speech_cache import SpeechCache
 
@@ -103,7 +103,7 @@ class Workers:
         self._drop_feed(utterance)
 
     def switch_language(self, language: str) -> None:
-        """From the next request on. Ignored for a language that has no engines of its own."""
+        """For requests to come, not for what was asked before. Ignored for a language without engines of its own."""
         self._engines = self._languages.get(language, self._engines)
 
     def run_tool(self, turn: int, call: ToolCall) -> None:
@@ -121,9 +121,11 @@ class Workers:
     def ask_model(
         self, turn: int, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = (), ask: int = 0
     ) -> None:
+        llm = self._engines.llm
+
         def think() -> None:
             size = 0
-            for part in self._engines.llm.reply(messages, tools):
+            for part in llm.reply(messages, tools):
                 if isinstance(part, HangUpPart):
                     self._post(HangUpWanted(turn, ask))
                 elif isinstance(part, ToolCallPart):
@@ -144,10 +146,12 @@ class Workers:
     def summarise(self, number: int, messages: tuple[Message, ...]) -> None:
         """At most one at a time. Its failure is logged, and heard by nobody."""
 
+        llm = self._engines.llm
+
         def think() -> None:
             text = ""
             try:
-                for part in self._engines.llm.reply(messages):
+                for part in llm.reply(messages):
                     text += part.text if isinstance(part, TextPart) else ""
                     if len(text) > MAX_SUMMARY_CHARACTERS:
                         break
@@ -166,18 +170,19 @@ class Workers:
         self._kill(_SUMMARY)
 
     def synthesise(self, turn: int, clip: int, text: str) -> None:
-        if known := self._cache.get(self._engines.tts.voice, text):
+        engines = self._engines
+        if known := self._cache.get(engines.tts.voice, text):
             self._post(Synthesised(turn, clip, known))
             return
         if self._streams:
-            self._start(("tts", turn, clip), lambda: self._stream(turn, clip, text))
+            self._start(("tts", turn, clip), lambda: self._stream(turn, clip, engines.tts, text))
         else:
-            self._start(("tts", turn, clip), lambda: self._post(Synthesised(turn, clip, speak(self._engines, text))))
+            self._start(("tts", turn, clip), lambda: self._post(Synthesised(turn, clip, speak(engines, text))))
 
-    def _stream(self, turn: int, clip: int, text: str) -> None:
-        stream, is_posted = SoundStream(self._engines.tts.rate), False
+    def _stream(self, turn: int, clip: int, tts: TextToSpeech, text: str) -> None:
+        stream, is_posted = SoundStream(tts.rate), False
         try:
-            for piece in pieces(self._engines.tts.speak(text), stream.rate, text):
+            for piece in pieces(tts.speak(text), stream.rate, text):
                 stream.append(piece)
                 if not is_posted and stream.seconds >= FIRST_SOUND:
                     is_posted = True
@@ -205,8 +210,10 @@ class Workers:
         if feed is None:
             return
 
+        stt = self._engines.stt
+
         def listen() -> None:
-            transcripts = self._engines.stt.recognise(iter(feed), self._rate)
+            transcripts = stt.recognise(iter(feed), self._rate)
             for transcript in itertools.islice(transcripts, MAX_TRANSCRIPTS):
                 self._post(Transcribed(utterance, transcript.text, transcript.final))
                 if transcript.final:

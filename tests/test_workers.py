@@ -391,6 +391,24 @@ def test_an_utterance_during_which_the_language_changed_is_recognised():
     assert desk.posted == [Transcribed(1, "hallo", True)]
 
 
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_was_asked_for_before_the_language_changed_is_done_in_the_old_one(streams):
+    desk = Desk(streams=streams)
+    german = Engines(CannedStt(["hallo"]), CannedLlm(["ja"]), ToneTts(16000, sleep=gevent.sleep))
+    workers = Workers(
+        desk.engines, desk.cache, 8000, desk.posted.append, "one", streams=streams, languages={"de": german}
+    )
+    workers.synthesise(1, 0, "one moment please")
+    workers.ask_model(1, QUESTION)
+    workers.open_utterance(1)
+    workers.close_utterance(1)
+    workers.switch_language("de")
+    desk.until(lambda: not workers._running)
+    assert [posted.audio.rate for posted in desk.posted if isinstance(posted, Synthesised)] == [8000]
+    assert [posted.text for posted in desk.posted if isinstance(posted, ReplyText)] == ["hi there"]
+    assert [posted.text for posted in desk.posted if isinstance(posted, Transcribed)][-1] == "hello"
+
+
 class TwoThreaded(Scripted):
     """A recogniser that reads the sound in a greenlet of its own, as those over a WebSocket do."""
 
