@@ -27,9 +27,9 @@ class Words:
 
     def take(self, found: dict[str, Any], complain: Complain) -> bool:
         """Whether ``found`` belongs to this utterance."""
-        start, duration = found.get("start"), found.get("duration")
-        if not isinstance(start, int | float) or not isinstance(duration, int | float):
-            raise complain("expected numbers in 'start' and 'duration'")
+        start, duration = _seconds(found.get("start")), _seconds(found.get("duration"))
+        if start is None or duration is None:
+            raise complain("expected seconds in 'start' and 'duration'")
         if self._offset and start + duration <= self._offset + _BLUR:
             return False
         channel = found.get("channel")
@@ -52,3 +52,7 @@ class Words:
         count = sum(words for _, words in self._sure)
         confidence = sum(sure * words for sure, words in self._sure) / count if count else None
         return Transcript(self.text, final=True, confidence=confidence)
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and -1e9 < value < 1e9 else None

@@ -29,6 +29,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
 from esl_agent.secret import scrubbed
+from esl_agent.wire.outside_json import loads
 from esl_agent.wire.sse import Lines, ServerEvent, ServerEvents
 
 #: Connections kept to one server; more calls than that open further ones for a request each.
@@ -244,8 +245,8 @@ class Answer:
         """The whole answer as JSON. Raises ProviderError for anything else."""
         data = self.whole(limit)
         try:
-            return jsonlib.loads(data)
-        except (ValueError, RecursionError):
+            return loads(data)
+        except ValueError:
             raise self._server.error(
                 f"expected JSON, got {_one_line(data[:80].decode('utf-8', 'replace'))!r}"
             ) from None
@@ -306,8 +307,8 @@ def blame_for(status: int, code: str = "") -> Blame:
 def told(body: str) -> tuple[str, str]:
     """(code, message) of an error's body, in any of the shapes that services use; ("", its beginning) else."""
     try:
-        found = jsonlib.loads(body)
-    except (ValueError, RecursionError):
+        found = loads(body)
+    except ValueError:
         return "", body
     for key in ("error", "detail"):
         if isinstance(found, dict) and found.get(key):

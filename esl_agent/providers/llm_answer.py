@@ -7,6 +7,7 @@ from typing import Any
 
 from esl_agent.errors import Blame, ProviderError
 from esl_agent.providers.http import HttpServer, blame_for, told
+from esl_agent.wire.outside_json import loads
 
 _SETUP = ("auth", "api_key", "permission", "quota", "billing", "not_found")
 _REQUEST = ("invalid_request", "context_length", "content_filter", "content_policy", "too_large", "safety")
@@ -15,8 +16,8 @@ _REQUEST = ("invalid_request", "context_length", "content_filter", "content_poli
 def parsed(server: HttpServer, text: str) -> dict[str, Any]:
     """A JSON object of a stream (outside text). Raises ProviderError for anything else, and for an error in it."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = loads(text)
+    except ValueError:
         raise server.error(f"expected JSON, got {text[:80]!r}") from None
     if not isinstance(found, dict):
         raise server.error(f"expected a JSON object, got {text[:80]!r}")

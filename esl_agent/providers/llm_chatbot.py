@@ -32,6 +32,7 @@ from esl_agent.providers.llm_said import heard, parts, texts
 from esl_agent.providers.sockets import ProviderSocket, open_socket
 from esl_agent.setting import STRICT, setting
 from esl_agent.wire.esl_commands import safe_text
+from esl_agent.wire.outside_json import loads
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +202,8 @@ class ChatbotCall:
         """The reply in a message (outside text); none in typing indicators, echoes and the like, and in another
         session's. Raises ProviderError for an error."""
         try:
-            found = json.loads(message)
-        except (ValueError, RecursionError):
+            found = loads(message)
+        except ValueError:
             return []
         if not isinstance(found, dict):
             return texts(found) if isinstance(found, list) else []

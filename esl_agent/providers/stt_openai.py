@@ -140,4 +140,6 @@ def _form(options: OpenAiRecogniserOptions, context: EngineContext) -> list[tupl
 def _confidence(logprobs: list[dict[str, Any]]) -> float | None:
     """The geometric mean of the tokens' probabilities."""
     values = [each["logprob"] for each in logprobs if isinstance(each.get("logprob"), int | float)]
-    return min(1.0, math.exp(sum(values) / len(values))) if values else None
+    if not values or not all(-1000.0 < value < 1.0 for value in values):
+        return None  # no logarithms; -9999 stands for one that is not known
+    return min(1.0, math.exp(sum(values) / len(values)))

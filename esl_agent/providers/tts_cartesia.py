@@ -25,6 +25,7 @@ from esl_agent.providers.spoken import speakable
 from esl_agent.providers.voice_key import voice_key
 from esl_agent.secret import required
 from esl_agent.setting import STRICT, setting
+from esl_agent.wire.outside_json import loads
 
 #: Seconds without a message, at the very most: whoever uses the provider has deadlines of his own.
 PATIENCE = 30.0
@@ -112,7 +113,7 @@ class CartesiaVoice:
                 socket.send(json.dumps({**self._request, "context_id": context, "transcript": text}))
             for answer in socket.messages(PATIENCE):
                 found = _object(socket, answer)
-                if found.get("context_id", context) != context:
+                if (found.get("context_id") or context) != context:
                     continue
                 if found.get("type") == "error":
                     raise _told(socket, found)
@@ -163,7 +164,7 @@ def _give_up(socket: ProviderSocket, context: str) -> None:
 
 def _object(socket: ProviderSocket, message: str | bytes) -> dict[str, Any]:
     try:
-        found = json.loads(message)
+        found = loads(message)
     except ValueError:
         found = None
     if not isinstance(found, dict):  # older versions tell errors in plain text

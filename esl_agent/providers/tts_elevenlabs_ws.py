@@ -31,6 +31,7 @@ from esl_agent.providers.sound import Raw, pcm16
 from esl_agent.providers.spoken import speakable
 from esl_agent.providers.voice_key import voice_key
 from esl_agent.setting import setting
+from esl_agent.wire.outside_json import loads
 
 #: Seconds without a message, at the very most: whoever uses the provider has deadlines of his own.
 PATIENCE = 30.0
@@ -141,7 +142,7 @@ def _settings(options: ElevenLabsOptions) -> dict[str, Any]:
 
 
 def _object(message: str | bytes) -> dict[str, Any]:
-    found = json.loads(message)
+    found = loads(message)
     if not isinstance(found, dict):
         raise ValueError
     return found

@@ -9,6 +9,7 @@ from typing import Any
 from esl_agent.audio.pieces import chunks, limited, resampled
 from esl_agent.errors import ProviderError
 from esl_agent.providers.base import Transcript
+from esl_agent.wire.outside_json import loads
 
 #: Seconds of one utterance that are recognised. A recogniser that hears along says what it has when they are over,
 #: which ends the utterance.
@@ -62,8 +63,8 @@ def spoken(*parts: str) -> str:
 def as_object(message: str | bytes, complain: Complain) -> dict[str, Any]:
     """A message that has to be a JSON object."""
     try:
-        found = json.loads(message)
-    except (ValueError, RecursionError):
+        found = loads(message)
+    except ValueError:
         found = None
     if isinstance(found, dict):
         return found
