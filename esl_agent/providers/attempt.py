@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Pieces that a provider may be ahead of whoever uses them.
 READ_AHEAD = 8
+#: Seconds that a provider may take to close what it has open, once it is told to stop, before it is told again: where
+#: it hangs in that, its slot would never be free.
+GOODBYE = 5.0
 #: Characters of a token, where the server does not say how many it counted.
 CHARACTERS_A_TOKEN = 4
 
@@ -82,7 +85,18 @@ class Attempt(Generic[T]):
     if something of an answer came, or if we gave it up: a request that the service refused costs nothing.
     """
 
-    __slots__ = ("_account", "_greenlet", "_is_over", "_is_probe", "_live", "_tally", "due", "has_begun", "pieces")
+    __slots__ = (
+        "_account",
+        "_greenlet",
+        "_has_closed",
+        "_is_over",
+        "_is_probe",
+        "_live",
+        "_tally",
+        "due",
+        "has_begun",
+        "pieces",
+    )
 
     def __init__(
         self,
@@ -104,6 +118,7 @@ class Attempt(Generic[T]):
         self._account = account
         self._tally = Tally()
         self._is_over = False
+        self._has_closed = False
         self._live = live
         live.add(self)
         self._is_probe = account.breaker.begin()
@@ -144,6 +159,8 @@ class Attempt(Generic[T]):
             self._live.discard(self)
             if kill:
                 self._greenlet.kill(block=False)
+            if not self._has_closed:
+                _kill_later(self._greenlet)
         return is_first
 
     def _tell(self) -> None:
@@ -166,6 +183,8 @@ class Attempt(Generic[T]):
             ):
                 self.has_begun = True
                 for piece in pieces:
+                    if self._is_over:  # and it did not stop
+                        return
                     arrivals.put((self, piece))
         except ProviderError as error:
             outcome = error
@@ -174,7 +193,20 @@ class Attempt(Generic[T]):
         except Exception as error:  # an edge that logs: a provider's bug must not end the call
             log.exception("%s %s: unexpected error", account.stage, self.name)
             outcome = ProviderError(account.stage, f"{self.name}: {error!r}")
-        arrivals.put((self, outcome))
+        self._has_closed = True
+        if not self._is_over:
+            arrivals.put((self, outcome))
+
+
+def _kill_later(greenlet: gevent.Greenlet) -> None:
+    """A timer of the hub: cheaper than a greenlet that sleeps. Nothing happens to one that has ended by then."""
+    timer = gevent.get_hub().loop.timer(GOODBYE, ref=False)
+
+    def kill() -> None:
+        timer.close()
+        greenlet.kill(block=False)
+
+    timer.start(kill)
 
 
 _NOTHING = Usage()

@@ -21,10 +21,12 @@ P = TypeVar("P")
 class Candidate(Generic[P]):
     """One provider of the list, as one call sees it."""
 
-    __slots__ = ("_bind", "_bound", "account", "label", "name", "set_back_at", "why")
+    __slots__ = ("_bind", "_bound", "account", "label", "made", "name", "set_back_at", "why")
 
-    def __init__(self, account: Account, bind: Callable[[], P]) -> None:
+    def __init__(self, account: Account, made: P, bind: Callable[[], P]) -> None:
         self.account = account
+        self.made = made
+        """Not bound to any call."""
         self.name = self.label = account.identity.name
         """``label`` for people, where two of the list have the same name."""
         self.set_back_at: float | None = None
@@ -36,14 +38,18 @@ class Candidate(Generic[P]):
 
     @property
     def provider(self) -> P:
-        """Bound to the call when it is first needed."""
+        """Bound to the call when it is first needed. Raises whatever is wrong with that."""
         if self._bound is None:
             self._bound = self._bind()
         return self._bound
 
     def close(self) -> None:
-        if self._bound is not None and (close := getattr(self._bound, "close", None)):
+        if self._bound is None or (close := getattr(self._bound, "close", None)) is None:
+            return
+        try:
             close()
+        except Exception:  # an edge that logs: the others are closed all the same
+            log.exception("%s: cannot be closed", self.label)
 
 
 class Choice(Generic[P]):
@@ -86,7 +92,9 @@ class Choice(Generic[P]):
             self._settings.breaker,
             self._context.tell,
         )
-        return Candidate(account, lambda: make(self._context) if make is not None and self._context.id else provider)
+        return Candidate(
+            account, provider, lambda: make(self._context) if make is not None and self._context.id else provider
+        )
 
     def order(self) -> list[Candidate[P]]:
         """Whom to ask now, the first first. Never nobody: where all rest, the preferred one is asked all the same."""

@@ -62,7 +62,7 @@ class _Race(Generic[P, T]):
         self.running: dict[Attempt[T], Candidate[P]] = {}
         self.hedge_at = math.inf
         self.error: ProviderError | None = None
-        """The candidate's, or else its rival's."""
+        """That of whoever's answer was being used, else the candidate's, or else its rival's."""
 
     @property
     def due(self) -> float:
@@ -71,8 +71,8 @@ class _Race(Generic[P, T]):
 
     def failed(self, attempt: Attempt[T], error: ProviderError, *, was_given_up: bool = False) -> None:
         attempt.failed(error, was_given_up=was_given_up)
-        is_own = self.running.pop(attempt) is self.candidate
-        self.error = error if is_own or self.error is None else self.error
+        matters = self.running.pop(attempt) is self.candidate or attempt.pieces
+        self.error = error if matters or self.error is None else self.error
 
 
 class Request(Generic[P, T]):
@@ -100,6 +100,8 @@ class Request(Generic[P, T]):
         self._keeps = keeps
         self._ends_by = now() + patience.limit
         self._used = 0
+        self._serving: Candidate[P] | None = None
+        """Whose answer is being used."""
 
     def run(self) -> Iterator[T | Restarted]:
         """The answer's pieces. Raises ProviderError: retryable where pieces of an answer that failed were used, else
@@ -129,7 +131,7 @@ class Request(Generic[P, T]):
             if error is None:
                 return None
             if self._used and self._keeps:
-                self._choice.set_back(candidate, error)
+                self._choice.set_back(self._serving or candidate, error)
                 raise ProviderError(error.stage, str(error).removeprefix(f"{error.stage}: "), retryable=True)
             if self._used:
                 yield RESTARTED
@@ -221,11 +223,12 @@ class Request(Generic[P, T]):
         """The first piece is here: nobody else is waited for. A second request that won because the first was slow is
         no switch; where the first failed it is."""
         race.hedge_at = math.inf
+        self._serving = race.running[attempt]
         for other in [each for each in race.running if each is not attempt]:
             other.let_go()
             del race.running[other]
-        if race.running[attempt] is race.candidate or race.error is not None:
-            self._choice.serves(race.running[attempt])
+        if self._serving is race.candidate or race.error is not None:
+            self._choice.serves(self._serving)
 
     def _next_due(self, due: float) -> float:
         """When the piece after the one that was just used is late."""

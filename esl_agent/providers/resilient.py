@@ -111,8 +111,12 @@ class _Stage(Generic[P]):
         return Choice(self.stage, self.providers, self._settings, self._accounts, NOBODY)
 
     def _prepare(self) -> None:
-        provider = self._choice.order()[0].provider
-        if (prepare := getattr(provider, "prepare", None)) is None:
+        try:
+            prepare = getattr(self._choice.order()[0].provider, "prepare", None)
+        except Exception:  # an edge that logs: a provider that cannot be bound fails when it is asked
+            log.exception("call=%s %s: cannot be bound to the call", self._context.id, self.stage)
+            return
+        if prepare is None:
             return
 
         def run() -> None:
@@ -139,7 +143,7 @@ class ResilientRecogniser(_Stage[SpeechToText]):
     def streaming(self) -> bool:
         """Of the provider that is asked next. One that does not stream may stand behind one that does: it is asked at
         the sound's end, whenever ``recognise`` was called."""
-        return self._asked().order()[0].provider.streaming
+        return self._asked().order()[0].made.streaming
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
         clock = self._accounts.clock

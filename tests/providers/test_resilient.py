@@ -541,6 +541,23 @@ def test_a_second_request_that_fails_leaves_the_first_alone() -> None:
     assert hedging(Scripted("A", slow), Scripted("B", fails)).ask() == "at last"
 
 
+def test_of_two_models_the_one_that_failed_midway_is_set_back_and_no_other() -> None:
+    def midway(request: Any) -> Iterator[Any]:
+        yield TextPart("half a ")
+        raise ProviderError("llm", "B: gone", retryable=True)
+
+    def slow_once(request: Any) -> Iterator[Any]:
+        if first.begun == 1:
+            gevent.sleep(10.0)
+        yield TextPart("A says this")
+
+    first, second = Scripted("A", slow_once), Scripted("B", midway)
+    desk = hedging(first, second)
+    with pytest.raises(ProviderError):
+        desk.ask()
+    assert desk.ask() == "A says this"
+
+
 def test_a_quick_model_is_asked_once() -> None:
     second = engine("llm", "B")
     assert hedging(engine("llm", "A"), second).ask() == answer("llm", "A")
@@ -659,3 +676,84 @@ def test_a_provider_that_cannot_be_prepared_is_asked_all_the_same() -> None:
     gevent.sleep(0)
     assert desk.ask() == "for nobody"
     assert nothing_is_left(10_000)
+
+
+class Careless(Bound):
+    """It cannot be bound to a call, or not be closed."""
+
+    def __init__(self, log: list[str], name: str, *, binds: bool) -> None:
+        super().__init__(log, name)
+        self.identity = Identity(name)
+        self._binds = binds
+
+    def for_call(self, context: CallContext) -> Bound:
+        if self._binds:
+            return self
+        raise KeyError(context.id)
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("cannot be closed")
+
+
+def test_a_provider_that_cannot_be_bound_to_a_call_has_failed() -> None:
+    desk = Desk("llm", [Careless([], "A", binds=False), engine("llm", "B")])
+    assert desk.ask() == "B says this"
+    assert desk.switches == [("A", "B")]
+    desk.wrapped.close()
+
+
+def test_a_recogniser_that_cannot_be_bound_to_a_call_has_failed() -> None:
+    class Unbound(Scripted):
+        def for_call(self, context: CallContext) -> Any:
+            raise KeyError(context.id)
+
+    desk = Desk("stt", [Unbound("A", lambda audio: iter([])), engine("stt", "B")])
+    assert desk.wrapped.streaming
+    assert desk.ask() == answer("stt", "B")
+
+
+def test_a_provider_that_cannot_be_closed_leaves_nobody_else_open() -> None:
+    log: list[str] = []
+    desk = Desk("llm", [Careless(log, "A", binds=True), Careless(log, "B", binds=True)])
+    desk.ask()
+    desk.wrapped._choice._candidates[1].provider.prepare()
+    desk.wrapped.close()
+    assert log[-2:] == ["closed for A", "closed for B"]
+
+
+# A provider that does not stop
+
+
+def stubborn(request: Any) -> Iterator[Any]:
+    """It goes on, whatever it is told."""
+    while True:
+        try:
+            gevent.sleep(0.001)
+            yield TextPart("and another thing ")
+        except gevent.GreenletExit:
+            continue
+
+
+def hanging(request: Any) -> Iterator[Any]:
+    """It begins its answer, and never ends saying goodbye."""
+    try:
+        yield TextPart("hello")
+        gevent.sleep(1000.0)
+    finally:
+        Event().wait()
+
+
+@pytest.mark.parametrize("make", [stubborn, hanging])
+def test_a_provider_that_does_not_stop_gives_its_slot_back(
+    make: Callable[[Any], Iterator[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esl_agent.providers.attempt.GOODBYE", 0.01)
+    provider = Scripted("A", make)
+    provider.identity = Identity("A", "account", at_once=1)
+    desk = Desk("llm", [provider])
+    reply = desk.wrapped.reply(QUESTION)
+    next(reply)
+    reply.close()
+    slots = desk.accounts.slots("llm", provider.identity)
+    until(lambda: not slots.taken)
