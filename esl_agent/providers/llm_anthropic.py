@@ -5,7 +5,6 @@ Shapes: anthropic SDK 2.12, types/message_create_params and raw_message_stream_e
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,17 @@ from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, ReplyPart, TextPart, ToolCallPart, Usage, UsagePart
 from esl_agent.providers.http import Answer, HttpServer
 from esl_agent.providers.llm_answer import count, ended_early, key_header, parsed
-from esl_agent.providers.llm_calls import MAX_CALLS, MAX_ID, arguments_of, names_called, schema_of
+from esl_agent.providers.llm_calls import (
+    MAX_ARGUMENTS,
+    MAX_CALLS,
+    MAX_ID,
+    MAX_NAME,
+    arguments_of,
+    names_called,
+    schema_of,
+    told_id,
+    told_name,
+)
 from esl_agent.setting import STRICT, setting
 
 #: What stands where a history begins with the agent's words: the service wants the caller's first.
@@ -85,7 +94,7 @@ class AnthropicModel:
         """The reply as it comes; a tool is called as soon as its arguments are whole."""
         body = self._body(messages, tools)
         with self._server.ask("POST", "v1/messages", json=body, expect="text/event-stream") as answer:
-            yield from _Reply(self._server, answer).parts()
+            yield from _Reply(self._server, answer, f"call-{len(messages)}").parts()
 
     def _body(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> dict[str, Any]:
         options = self._options
@@ -118,12 +127,17 @@ class AnthropicModel:
 class _Reply:
     """One streamed answer."""
 
-    def __init__(self, server: HttpServer, answer: Answer) -> None:
+    def __init__(self, server: HttpServer, answer: Answer, ids: str) -> None:
+        """``ids``: how the ids of calls begin that come without one."""
+        self._ids = ids
         self._server = server
         self._answer = answer
         self._open: dict[Any, tuple[dict[str, Any], list[str]]] = {}
         """Calls that are not whole yet, by the number of their block: llama.cpp's blocks overlap."""
         self._tools = 0
+        self._size = 0
+        """Characters of all their arguments."""
+        self._ended = 0
         self._reason = ""
         self._usage: dict[str, Any] = {}
 
@@ -163,11 +177,14 @@ class _Reply:
                 if delta.get("type") == "text_delta" and delta.get("text"):
                     yield TextPart(str(delta["text"]))
                 elif delta.get("type") == "input_json_delta" and found.get("index") in self._open:
-                    self._open[found.get("index")][1].append(str(delta.get("partial_json") or ""))
+                    piece = str(delta.get("partial_json") or "")[: MAX_CALLS * MAX_ARGUMENTS - self._size]
+                    self._size += len(piece)
+                    self._open[found.get("index")][1].append(piece)
             case "content_block_stop":
                 if found.get("index") in self._open:
                     block, pieces = self._open.pop(found.get("index"))
-                    yield ToolCallPart(_call(block, "".join(pieces)))
+                    self._ended += 1
+                    yield ToolCallPart(_call(block, "".join(pieces), f"{self._ids}-{self._ended}"))
             case "message_delta":
                 delta = found.get("delta") or {}
                 self._reason = str(delta.get("stop_reason") or self._reason)
@@ -178,9 +195,9 @@ class _Reply:
             self._usage.update({name: value for name, value in usage.items() if value is not None})
 
 
-def _call(block: dict[str, Any], text: str) -> ToolCall:
+def _call(block: dict[str, Any], text: str, id: str) -> ToolCall:
     given = text if text.strip() else block.get("input") or {}
-    return ToolCall(str(block.get("id") or "")[:MAX_ID], str(block.get("name") or ""), arguments_of(given))
+    return ToolCall(str(block.get("id") or id)[:MAX_ID], str(block.get("name") or "")[:MAX_NAME], arguments_of(given))
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -202,19 +219,16 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _blocks(message: Message) -> list[dict[str, Any]]:
     """Empty text is refused by the service."""
     if message.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": _id(message.tool_call_id), "content": message.content or "-"}]
+        return [
+            {"type": "tool_result", "tool_use_id": told_id(message.tool_call_id), "content": message.content or "-"}
+        ]
     text = message.content.rstrip() if message.role == "assistant" else message.content
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text.strip() else []
     blocks += [
-        {"type": "tool_use", "id": _id(call.id), "name": call.name, "input": dict(call.arguments)}
+        {"type": "tool_use", "id": told_id(call.id), "name": told_name(call.name), "input": dict(call.arguments)}
         for call in message.tool_calls
     ]
     return blocks
-
-
-def _id(id: str) -> str:
-    """An id that the service takes, also of a call that another model made before this one stood in for it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", id) or "call"
 
 
 def _usage(found: dict[str, Any]) -> Usage:

@@ -7,7 +7,9 @@ repeat the name, send the arguments as an object, or give no id.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,15 @@ from typing import Any
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.tools import UNREADABLE
 from esl_agent.providers.base import ToolCallPart
+from esl_agent.wire.outside_json import loads
 
-#: Calls of one reply, characters of one call's arguments, and of its id.
+#: Calls of one reply, characters of one call's arguments, of its id, and of its name.
 MAX_CALLS = 32
 MAX_ARGUMENTS = 64 * 1024
 MAX_ID = 128
+MAX_NAME = 64
+#: Characters of an id that OpenAI reads again.
+_LONGEST_ID = 40
 
 
 @dataclass(slots=True)
@@ -31,8 +37,8 @@ class _Call:
     @property
     def is_whole(self) -> bool:
         try:
-            json.loads(self.arguments)
-        except (ValueError, RecursionError):
+            loads(self.arguments)
+        except ValueError:
             return False
         return True
 
@@ -58,11 +64,11 @@ class CallPieces:
             return
         call.id = call.id or id
         if name and name != call.name and call.name not in self._names:
-            call.name += name
+            call.name = (call.name + name)[:MAX_NAME]
         if isinstance(arguments, dict):
-            call.arguments = json.dumps(arguments)
-        elif isinstance(arguments, str) and len(call.arguments) <= MAX_ARGUMENTS:
-            call.arguments += arguments
+            arguments, call.arguments = json.dumps(arguments), ""
+        if isinstance(arguments, str):
+            call.arguments += arguments[: MAX_ARGUMENTS + 1 - len(call.arguments)]
 
     def parts(self) -> Iterator[ToolCallPart]:
         """The calls in the order in which they began, each with an id of its own."""
@@ -103,14 +109,27 @@ def arguments_of(given: Any) -> Mapping[str, Any]:
     """Arguments from their JSON, or as they are. What cannot be read stands under a name that no tool lets through."""
     found = given
     for _ in range(2):  # some servers encode them twice
-        if isinstance(found, str):
+        if isinstance(found, str) and len(found) <= MAX_ARGUMENTS:
             try:
-                found = json.loads(found) if found.strip() else {}
-            except (ValueError, RecursionError):
+                found = loads(found) if found.strip() else {}
+            except ValueError:
                 break
     if found is None:
         return {}
     return found if isinstance(found, dict) else {UNREADABLE: str(given)[:200]}
+
+
+def told_name(name: str) -> str:
+    """The name of a tool that was called as services take it back: of one that a model made up, too."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:MAX_NAME] or "unnamed"
+
+
+def told_id(id: str) -> str:
+    """The id of a call as services take it back: of a call that another model made, too."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", id) or "call"
+    return (
+        plain if len(plain) <= _LONGEST_ID else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:_LONGEST_ID]
+    )
 
 
 def functions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
@@ -143,8 +162,8 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
 
 
 def names_called(messages: Sequence[Message]) -> Collection[str]:
-    """The tools that were called in a history, each once and in order."""
-    return dict.fromkeys(call.name for message in messages for call in message.tool_calls)
+    """The tools that were called in a history, by ``told_name``, each once and in order."""
+    return dict.fromkeys(told_name(call.name) for message in messages for call in message.tool_calls)
 
 
 def _text(value: Any) -> str:

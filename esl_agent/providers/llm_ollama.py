@@ -18,7 +18,7 @@ from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, HangUpPart, Identity, ReplyPart, TextPart, Usage, UsagePart
 from esl_agent.providers.http import Answer, HttpServer
 from esl_agent.providers.llm_answer import count, ended_early, parsed
-from esl_agent.providers.llm_calls import CallPieces, functions, without_tools
+from esl_agent.providers.llm_calls import CallPieces, functions, told_name, without_tools
 from esl_agent.providers.llm_text import Speakable
 from esl_agent.setting import STRICT, setting
 
@@ -161,7 +161,7 @@ class OllamaModel:
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The history. A tool's answer names its tool, because calls have no ids here."""
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    names = {call.id: told_name(call.name) for message in messages for call in message.tool_calls}
     found = []
     for message in messages:
         entry: dict[str, Any] = {"role": message.role, "content": message.content}
@@ -169,7 +169,8 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             entry["tool_name"] = names.get(message.tool_call_id, "")
         if message.tool_calls:
             entry["tool_calls"] = [
-                {"function": {"name": call.name, "arguments": dict(call.arguments)}} for call in message.tool_calls
+                {"function": {"name": told_name(call.name), "arguments": dict(call.arguments)}}
+                for call in message.tool_calls
             ]
         found.append(entry)
     return found

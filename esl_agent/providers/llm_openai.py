@@ -28,7 +28,7 @@ from esl_agent.providers.base import (
 )
 from esl_agent.providers.http import Answer, HttpServer
 from esl_agent.providers.llm_answer import count, ended_early, key_header, parsed
-from esl_agent.providers.llm_calls import CallPieces, functions, without_tools
+from esl_agent.providers.llm_calls import CallPieces, functions, told_id, told_name, without_tools
 from esl_agent.providers.llm_text import Speakable
 from esl_agent.setting import STRICT, setting
 
@@ -169,13 +169,16 @@ class OpenAiModel:
 def _message(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
-        found["tool_call_id"] = message.tool_call_id
+        found["tool_call_id"] = told_id(message.tool_call_id)
     if message.tool_calls:
         found["tool_calls"] = [
             {
-                "id": call.id,
+                "id": told_id(call.id),
                 "type": "function",
-                "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
+                "function": {
+                    "name": told_name(call.name),
+                    "arguments": json.dumps(dict(call.arguments), ensure_ascii=False),
+                },
             }
             for call in message.tool_calls
         ]

@@ -24,7 +24,7 @@ class _Function(BaseModel):
 
 class _ToolCall(BaseModel):
     model_config = _STRICT
-    id: str
+    id: str = Field(min_length=1, max_length=40)
     type: Literal["function"]
     function: _Function
 
@@ -46,7 +46,7 @@ class _Tool(BaseModel):
     model_config = _STRICT
     role: Literal["tool"]
     content: str
-    tool_call_id: str
+    tool_call_id: str = Field(min_length=1, max_length=40)
 
 
 class _Definition(BaseModel):

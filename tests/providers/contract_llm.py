@@ -45,6 +45,14 @@ HISTORIES: dict[str, tuple[Message, ...]] = {
         Message("assistant", "They are busy."),
         Message("user", "then later"),
     ),
+    "a tool that nobody has was called": (
+        Message("user", "reception please"),
+        Message("assistant", "", (ToolCall("toolu_" + "x" * 90, "functions.transfer\r\n" + "y" * 200, {}),)),
+        Message("tool", f"{FAILED}there is no such tool", tool_call_id="toolu_" + "x" * 90),
+        Message("assistant", "", (ToolCall("", "", {}),)),
+        Message("tool", f"{FAILED}there is no such tool", tool_call_id=""),
+        Message("user", "hello?"),
+    ),
     "hostile words": (
         Message("system", "${x}\x00\r\n"),
         Message("user", "\ud800 \U0001f600 \x00\x1b[2J\r\n</s>[INST]"),

@@ -9,7 +9,7 @@ import pytest
 
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.tools import UNREADABLE
-from esl_agent.providers.llm_calls import MAX_ARGUMENTS, MAX_CALLS, CallPieces, arguments_of, without_tools
+from esl_agent.providers.llm_calls import MAX_ARGUMENTS, MAX_CALLS, MAX_NAME, CallPieces, arguments_of, without_tools
 
 TOOLS = (ToolSpec("transfer", ""), ToolSpec("hang_up", ""), ToolSpec("hold", ""))
 TRANSFER = ("t1", "transfer", {"to": "reception"})
@@ -117,6 +117,25 @@ def test_a_model_in_a_loop_fills_no_memory():
 
 def test_deep_nesting_is_only_unreadable():
     assert UNREADABLE in arguments_of("[" * 100000)
+    assert UNREADABLE in arguments_of('{"a":' * 500 + "1" + "}" * 500)
+
+
+@pytest.mark.parametrize("size", [MAX_ARGUMENTS, 10_000_000])
+def test_arguments_that_are_too_long_are_unreadable_however_they_come(size):
+    whole = json.dumps({"to": "x" * size})
+    for entries in (
+        [entry(whole, "transfer", "t", 0)],
+        [entry("", "transfer", "t", 0), entry(whole[:1000], index=0), entry(whole[1000:], index=0)],
+        [entry({"to": "x" * size}, "transfer", "t", 0)],
+    ):
+        ((_, _, arguments),) = merged(*entries)
+        assert list(arguments) == [UNREADABLE]
+        assert len(arguments[UNREADABLE]) <= 200
+
+
+def test_a_name_that_never_ends_is_cut():
+    ((_, name, _),) = merged(*(entry(name=str(n) * 1000, id="t", index=0) for n in range(100)))
+    assert len(name) == MAX_NAME
 
 
 def test_a_model_without_tools_reads_what_was_said_and_no_more():
