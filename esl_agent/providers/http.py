@@ -47,6 +47,8 @@ RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _SETUP = frozenset({401, 402, 403, 407})
 #: A refusal with status 429 that is no matter of time (OpenAI, and what imitates it), and one with 400 (Anthropic).
 _QUOTA = ("insufficient_quota", "quota_exceeded", "billing", "credit balance")
+#: How an answer may be packed.
+_CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 _READ = 65536
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -124,6 +126,8 @@ class HttpServer:
                 return answer
             if not 200 <= response.status_code < 300:
                 raise answer.refusal()
+            if answer.coding not in _CODINGS:
+                raise self.error(f"an answer in {answer.coding!r}, which nobody asked for")
             if expect and not answer.content_type.startswith(expect):
                 excerpt = scrubbed(_one_line(answer.excerpt()), self.secrets)
                 wanted = expect if isinstance(expect, str) else " or ".join(expect)
@@ -165,6 +169,9 @@ class Answer:
         self._response = response
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self.coding = self.headers.get("Content-Encoding", "").strip().lower()
+        if self.coding:  # a proxy's doing: we ask for none
+            response.raw.decode_content = True
 
     def __enter__(self) -> Answer:
         return self
@@ -283,7 +290,8 @@ class Answer:
         code, message = told(self.excerpt())
         blame = blame_for(self.status, f"{code} {message}" if "credit balance" in message else code)
         should_retry = {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""), blame == "service")
-        shown = scrubbed(_one_line(f"HTTP {self.status} {code} {message}"), self._server.secrets)[:MAX_TOLD]
+        moved = f"moved to {self.headers['Location']}" if "Location" in self.headers else ""
+        shown = scrubbed(_one_line(f"HTTP {self.status} {moved} {code} {message}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
             f"{self._server.base_url}: {shown}",
@@ -301,7 +309,7 @@ def blame_for(status: int, code: str = "") -> Blame:
         return "setup"
     if status in RETRYABLE or status >= 500:
         return "service"
-    return "setup" if status in (404, 405) else "request"
+    return "setup" if status in (404, 405) or 300 <= status < 400 else "request"
 
 
 def told(body: str) -> tuple[str, str]:

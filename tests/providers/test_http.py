@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
 from collections.abc import Iterator
@@ -55,6 +56,29 @@ def test_a_server_that_waits_for_acknowledgements_gets_them(pretend):
         for _ in range(60):
             with server.ask("POST", "events", json={}) as answer:
                 list(answer.events(until="[DONE]"))
+
+
+def test_an_answer_that_a_proxy_compressed_unasked_is_understood(pretend):
+    packed, headers = gzip.compress(EVENTS), {"Content-Encoding": "gzip"}
+    reply = Reply([packed[:15], packed[15:]], content_type="text/event-stream", headers=headers)
+    pretend.faults = [Fault(instead=reply)]
+    with ours(pretend).ask("POST", "events", json={}, expect="text/event-stream") as answer:
+        assert [event.data for event in answer.events(until="[DONE]")] == ['{"n":1}', '{"n":2}']
+
+
+@pytest.mark.parametrize(("coding", "body"), [("br", b"\x0b\x02\x80{}"), ("gzip", b"\x1f\x8bno"), ("gzip", b"{}")])
+def test_what_cannot_be_unpacked_is_no_answer(pretend, coding, body):
+    """Above all it is no sound: a caller would hear it as noise."""
+    pretend.faults = [Fault(instead=Reply(body, headers={"Content-Encoding": coding}))]
+    assert failure(ours(pretend)).blame == "service"
+
+
+def test_an_address_that_has_moved_is_a_matter_of_setup(pretend):
+    headers = {"Location": f"https://elsewhere.example/v2?key={KEY}"}
+    pretend.faults = [Fault(instead=Reply(b"", 308, "text/html", headers))]
+    error = failure(ours(pretend))
+    assert (error.retryable, error.blame) == (False, "setup")
+    assert "https://elsewhere.example/v2" in str(error)
 
 
 def test_an_answer_that_is_left_early_closes_its_connection(pretend):
