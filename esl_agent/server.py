@@ -81,7 +81,7 @@ class Server:
         self._ledger = TransferLedger(time.monotonic, service.transfers)
         self._days = DayTotals()
         self.calls: dict[str, Call] = {}
-        self._engines: dict[str, CallEngines] = {}
+        self._engines: dict[FreeSwitchLeg, CallEngines] = {}
         self._greenlets: set[gevent.Greenlet] = set()
         self._warming: gevent.Greenlet | None = None
         self._clips = clip_directory(service.clips.directory)
@@ -232,8 +232,12 @@ class Server:
         except LegError as error:
             log.error("call=%s cannot be taken: %s", leg.id, error)
             leg.announce("esl_agent::refused", {"reason": str(error)})
+            self._let_go(leg)
             self._refuse(session, commands.api("uuid_kill", leg.id, "NORMAL_TEMPORARY_FAILURE"))
             return
+        except BaseException:
+            self._let_go(leg)
+            raise
         self.calls[leg.id] = call
         greenlet = gevent.getcurrent()
         self._greenlets.add(greenlet)
@@ -241,9 +245,15 @@ class Server:
             call.run()
         finally:
             self._greenlets.discard(greenlet)
-            self.calls.pop(leg.id, None)
-            self._engines.pop(leg.id).close()
+            if self.calls.get(leg.id) is call:  # and not one that came again before this one had ended
+                del self.calls[leg.id]
+            self._let_go(leg)
             self._write_record(journal, costs)
+
+    def _let_go(self, leg: FreeSwitchLeg) -> None:
+        """Of the call's engines, if it has any."""
+        if (engines := self._engines.pop(leg, None)) is not None:
+            engines.close()
 
     def _costs_of(self, did: DidConfig) -> CallCosts:
         """What a new call of ``did`` costs, at the prices of the last reload."""
@@ -263,32 +273,37 @@ class Server:
         duties, post = self.lineup.duties_of(did), mailbox.post
         now = datetime.now(did.zone)
         facts = Facts(leg.id, leg.did, did.name, leg.caller, leg.caller_name, now, leg.variable)
-        stream = self._media.make(leg, did, post)
-        leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
-        bound = self._engines[leg.id] = CallEngines(
+        bound = self._engines[leg] = CallEngines(
             {tag: made for tag, (_, made) in duties.languages.items()} | {did.language: engines},
             CallContext(leg.id, telling(costs, post), costs.affordable),
         )
-        workers = Workers(
-            bound[did.language],
-            self.cache,
-            did.media.rate,
-            post,
-            leg.id,
-            streams=stream.streams,
-            http=duties.http,
-            languages=bound,
-        )
-        dialogue = Cascade(
-            did.cascade.filled(facts, did.language),
-            time.monotonic(),
-            streams=stream.streams,
-            language=did.language,
-            second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
-            languages={tag: cascade.filled(facts, tag) for tag, (cascade, _) in duties.languages.items()},
-            toolbox=duties.toolbox,
-        )
-        transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)
+        own = bound[did.language]
+        stream = self._media.make(leg, did, post)
+        try:
+            leg.handover.prepare(self._clips, self._media.clips_seen_as, did.cascade.transfer.ringback)
+            workers = Workers(
+                own,
+                self.cache,
+                did.media.rate,
+                post,
+                leg.id,
+                streams=stream.streams,
+                http=duties.http,
+                languages=bound,
+            )
+            dialogue = Cascade(
+                did.cascade.filled(facts, did.language),
+                time.monotonic(),
+                streams=stream.streams,
+                language=did.language,
+                second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
+                languages={tag: cascade.filled(facts, tag) for tag, (cascade, _) in duties.languages.items()},
+                toolbox=duties.toolbox,
+            )
+            transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)
+        except BaseException:
+            stream.close()
+            raise
         return Call(leg, stream, dialogue, workers, mailbox, journal, transfers, costs)
 
     def _refuse(self, session: Session, command: bytes) -> None:

@@ -174,7 +174,14 @@ class Engines:
     def for_call(self, context: CallContext) -> Engines:
         """The engines as one call uses them; ``close`` them at its end."""
         stages: dict[str, Any] = {"stt": self.stt, "llm": self.llm, "tts": self.tts}
-        bound = {stage: make(context) for stage, each in stages.items() if (make := getattr(each, "for_call", None))}
+        bound: dict[str, Any] = {}
+        try:
+            for stage, each in stages.items():
+                if make := getattr(each, "for_call", None):
+                    bound[stage] = make(context)
+        except BaseException:
+            Engines(**{**dict.fromkeys(stages), **bound}).close()
+            raise
         return replace(self, **bound)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from service import APOLOGY, GREETING, SPEECH, Service, Traces, until
 
 from esl_agent.dialogue.settings import LimitSettings
 from esl_agent.providers.accounts import Accounts
-from esl_agent.providers.base import Identity
+from esl_agent.providers.base import CallContext, Identity
 from esl_agent.providers.resilience_settings import (
     ModelPatience,
     RecogniserPatience,
@@ -88,3 +88,57 @@ def test_a_caller_notices_nothing_of_an_engine_that_dies_and_the_operator_everyt
         assert {"stt", "llm", "tts"} >= {note["stage"] for note in service.note(call, "used")} >= {stage}
         assert b"Event-Subclass: esl_agent::engine\n" in b"".join(each for _, way, each in call.wire if way == "<")
     until(lambda: not service.server._engines)
+
+
+class Owned(CannedLlm):
+    """A model of which each call has one of its own; ``over``: those of the calls that have ended, in order."""
+
+    def __init__(self, over: list[int]) -> None:
+        super().__init__(["one moment"], sleep=gevent.sleep)
+        self.over, self.calls = over, 0
+
+    def for_call(self, context: CallContext) -> Any:
+        self.calls += 1
+        return OwnedByACall(self.over, self.calls)
+
+
+class OwnedByACall(CannedLlm):
+    def __init__(self, over: list[int], number: int) -> None:
+        super().__init__(["one moment"], sleep=gevent.sleep)
+        self.over, self.number = over, number
+
+    def close(self) -> None:
+        self.over.append(self.number)
+
+
+def test_a_call_that_comes_again_while_it_still_ends_keeps_its_own_engines(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dialplan may send a call to its socket twice: the second one begins before all of the first is cleaned up."""
+    monkeypatch.setattr("esl_agent.testing.freeswitch.uuid.uuid4", lambda: "one-and-the-same")
+    over: list[int] = []
+    service.serve("5100", llm=Owned(over))
+    first = service.call(did="5100")
+    until(lambda: len(service.server._greenlets) == 1)
+    second = service.call(did="5100")
+    until(lambda: len(service.server._greenlets) == 2)
+    first.hang_up()
+    until(lambda: over)
+    assert over == [1]
+    assert list(service.server.calls) == ["one-and-the-same"]
+    second.hang_up()
+    until(lambda: over == [1, 2])
+
+
+def test_engines_that_cannot_be_bound_to_a_call_end_it_and_leave_nothing(service: Service) -> None:
+    class Broken(CannedLlm):
+        def for_call(self, context: CallContext) -> Any:
+            raise KeyError("no such session")
+
+    over: list[int] = []
+    service.serve("5100", llm=Broken(["x"]), stt=Owned(over))
+    call = service.call(did="5100")
+    until(lambda: service.server.listener.failed_applications == 1)
+    service.server.listener.failed_applications = 0
+    assert over == [1]
+    call.hang_up()
