@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from esl_agent.errors import ProviderError
 
+#: Seconds that are decoded: at 8 kbit/s a few megabytes would be hours, and a gigabyte of samples.
+LONGEST = 125
 MISSING = "MP3 needs ffmpeg, which is not installed (Debian: apt install ffmpeg); or ask for another format"
 
 
@@ -33,7 +35,7 @@ def decoded(data: bytes, failure: Callable[..., ProviderError]) -> tuple[bytes, 
         from pydub.exceptions import CouldntDecodeError
     try:
         # The codec is named so that ffmpeg does not guess, and ffprobe is not run.
-        sound = AudioSegment.from_file(io.BytesIO(data), format="mp3", codec="mp3")
+        sound = AudioSegment.from_file(io.BytesIO(data), format="mp3", codec="mp3", duration=LONGEST)
     except (CouldntDecodeError, OSError) as error:
         told = str(error).strip().splitlines()[-1:]
         raise failure(f"an MP3 that cannot be decoded: {' '.join(told)}") from None

@@ -48,6 +48,18 @@ def test_samples_that_are_called_mp3_by_mistake_are_spoken():
     assert b"".join(pcm16([sound], Raw("s16", 8000), 8000, failure, "audio/mpeg")) == sound
 
 
+@pytest.mark.skipif(not mp3.is_ready(), reason="needs ffmpeg")
+def test_an_mp3_of_hours_is_not_decoded_to_its_end():
+    from pydub import AudioSegment
+
+    hours = AudioSegment(bytes(16000 * 300), sample_width=2, frame_rate=8000, channels=1)
+    data: bytes = hours.export(format="mp3", bitrate="8k").read()
+    pcm, rate = mp3.decoded(data, failure)
+    assert MAX_SECONDS < len(pcm) / 2 / rate < 2 * MAX_SECONDS
+    with pytest.raises(ProviderError, match="120 s"):
+        list(pcm16([data], Raw("s16", 8000), 8000, failure, "audio/mpeg"))
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 19, 1000])
 def test_a_speaker_is_found_however_the_network_cuts_the_list(size):
     speaker = {"speaker_embedding": [1.5, -2e-05], "gpt_cond_latent": [[0.25]]}
