@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity
+from esl_agent.providers.languages import short_language
 from esl_agent.secret import required
 from esl_agent.setting import STRICT, setting
 
@@ -83,7 +84,7 @@ def language_of(options: ElevenLabsOptions, context: EngineContext) -> str:
     """ISO 639-1, or empty."""
     if options.language != "auto":
         return options.language
-    return "" if "multilingual_v2" in options.model else context.language.lower().split("-")[0]
+    return "" if "multilingual_v2" in options.model else short_language(context.language)
 
 
 def voice_settings(options: ElevenLabsOptions) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from esl_agent.audio.pieces import begun
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.deepgram_words import Words
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.sockets import ProviderSocket, Sending, SpareSockets, open_socket
-from esl_agent.providers.utterance import PATIENCE, UNHEARD, Partials, as_object, short_language, sound
+from esl_agent.providers.utterance import PATIENCE, UNHEARD, Partials, as_object, sound
 from esl_agent.setting import STRICT, setting
 
 KEEP_ALIVE = '{"type":"KeepAlive"}'

@@ -17,6 +17,7 @@ from esl_agent.audio.pieces import begun
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.sockets import ProviderSocket, Sending, open_socket
 from esl_agent.providers.utterance import (
     PATIENCE,
@@ -25,7 +26,6 @@ from esl_agent.providers.utterance import (
     as_object,
     objects_in,
     share_of,
-    short_language,
     sound,
     spoken,
     text_of,

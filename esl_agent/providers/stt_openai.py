@@ -14,12 +14,12 @@ from esl_agent.audio.wav import wav
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.http import Answer, HttpServer
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.utterance import (
     UNHEARD,
     Partials,
     as_object,
     objects_in,
-    short_language,
     sound,
     spoken,
     text_of,

@@ -13,7 +13,8 @@ from esl_agent.errors import ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.http import HttpServer
-from esl_agent.providers.utterance import UNHEARD, as_object, short_language, sound, spoken, text_of
+from esl_agent.providers.languages import short_language
+from esl_agent.providers.utterance import UNHEARD, as_object, sound, spoken, text_of
 from esl_agent.setting import STRICT, setting
 
 log = logging.getLogger(__name__)

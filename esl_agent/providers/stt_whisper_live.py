@@ -18,6 +18,7 @@ from esl_agent import secret
 from esl_agent.audio.pieces import begun, floats
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.sockets import ProviderSocket, Sending, open_socket
 from esl_agent.providers.utterance import (
     PATIENCE,
@@ -25,7 +26,6 @@ from esl_agent.providers.utterance import (
     Partials,
     as_object,
     objects_in,
-    short_language,
     sound,
     spoken,
     text_of,

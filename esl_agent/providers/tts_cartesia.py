@@ -19,6 +19,7 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity
 from esl_agent.providers.http import blame_for
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.sockets import ProviderSocket, SpareSockets, open_socket
 from esl_agent.providers.sound import Raw, pcm16
 from esl_agent.providers.spoken import speakable
@@ -72,7 +73,7 @@ class CartesiaVoice:
         self._url = f"{options.url.rstrip('/')}/tts/websocket"
         self._headers = {"Authorization": f"Bearer {key}", "Cartesia-Version": options.version}
         self._secrets = (key,)
-        language = context.language.lower().split("-")[0] if options.language == "auto" else options.language
+        language = short_language(context.language) if options.language == "auto" else options.language
         self._request = _request(options, language)
         self._spare = SpareSockets(self._open, max_idle=MAX_IDLE)
         self.rate: int = options.rate

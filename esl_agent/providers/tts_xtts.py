@@ -18,6 +18,7 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity
 from esl_agent.providers.http import HttpServer
+from esl_agent.providers.languages import short_language
 from esl_agent.providers.sound import SOUND, Raw, pcm16
 from esl_agent.providers.spoken import speakable
 from esl_agent.providers.voice_key import voice_key
@@ -54,7 +55,7 @@ class XttsVoice:
     def __init__(self, options: XttsVoiceOptions, context: EngineContext) -> None:
         self._options = options
         self._recording = _recording(options.clone_from)
-        language = options.language or context.language.lower().split("-")[0]
+        language = options.language or short_language(context.language)
         self._language = _LANGUAGES.get(language, language)
         self._server = HttpServer("tts", options.url, ca_file=options.ca_file)
         self._speaker = b""

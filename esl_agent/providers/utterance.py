@@ -26,21 +26,12 @@ MAX_TEXT = 5000
 
 Complain = Callable[[str], ProviderError]
 
-#: Languages whose two-letter code is not the first part of their tag (ISO 639-1, as Whisper has it).
-_OTHER_NAMES = {"nb": "no", "nn": "no", "iw": "he", "cmn": "zh", "fil": "tl", "in": "id"}
-
 
 def sound(audio: Iterable[bytes], rate: int, wanted: int = 0, chunk: float = CHUNK) -> Iterator[bytes]:
     """The sound of an utterance as it comes, in pieces of ``chunk`` seconds, at ``wanted`` samples a second (0: as it
     is), up to MAX_SECONDS."""
     whole = limited(audio, int(MAX_SECONDS * rate) * 2)
     yield from resampled(chunks(whole, int(rate * chunk) * 2), rate, wanted or rate)
-
-
-def short_language(tag: str) -> str:
-    """ISO 639-1 of a BCP 47 tag: ``de`` of ``de-AT``."""
-    first = tag.lower().replace("_", "-").split("-")[0]
-    return _OTHER_NAMES.get(first, first)
 
 
 class Partials:

@@ -51,6 +51,19 @@ class TestCartesia(SocketVoiceContract):
         assert (request["generation_config"], request["max_buffer_delay_ms"]) == ({"speed": 1.2}, 300)
         assert "language" not in request
 
+    @pytest.mark.parametrize(("tag", "sent"), [("nb-NO", "no"), ("de-AT", "de"), ("zh-Hant-TW", "zh"), ("fil", "tl")])
+    def test_the_language_is_named_as_the_service_names_it(self, tag: str, sent: str) -> None:
+        """Its own list: cartesia 4.2.0, types/supported_language.py."""
+        voice = CartesiaVoice(CartesiaVoiceOptions(voice=VOICE, url=self.server().url), EngineContext(tag))
+        list(voice.speak(TEXT))
+        assert self.service.requests[-1]["language"] == sent
+
+    def test_an_error_that_names_no_context_is_ours(self) -> None:
+        said = {"type": "error", "context_id": None, "status_code": 402, "error_code": "quota", "message": "pay"}
+        self.service.faults = [SocketFault(say=json.dumps(said), stall=True)]
+        with gevent.Timeout(2.0):
+            assert self.failure(self.make()).blame == "setup"
+
     def test_what_is_cut_off_is_cancelled_and_its_socket_not_used_again(self) -> None:
         whole = self.service.cut
         self.service.cut = lambda data: endless(data, gevent.sleep)

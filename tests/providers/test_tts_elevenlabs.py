@@ -85,6 +85,11 @@ class TestHttp(HttpVoiceContract):
             "apply_text_normalization": "off",
         }  # fmt: skip
 
+    def test_norwegian_is_no(self) -> None:
+        options = ElevenLabsVoiceOptions(voice=VOICE, url=self.server().url)
+        list(ElevenLabsVoice(options, EngineContext("nb-NO")).speak("Hei."))
+        assert self.server().requests[-1].json()["language_code"] == "no"
+
     def test_a_long_clause_is_spoken_in_parts_that_know_their_neighbours(self) -> None:
         text = " ".join(f"This is sentence number {n}, and it is not a short one." for n in range(20))
         pcm = b"".join(self.asked(pause=0.5).speak(text))
