@@ -66,6 +66,7 @@ def set_up_logging(level: str, format: str) -> None:
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs addresses, and some voices are asked with their text
 
 
 class _JsonLines(logging.Formatter):

@@ -245,7 +245,7 @@ class Workers:
             self._failed(key, f"{key[0]}: timed out: {error}", retryable=True)
         except Exception as error:  # an edge that logs: a provider's bug must not end the call
             log.exception("call=%s %s: unexpected error", self._call_id, key[0])
-            self._failed(key, repr(error), retryable=False)
+            self._failed(key, type(error).__name__, retryable=False)
 
     def _failed(self, key: _Key, error: str, *, retryable: bool) -> None:
         stage: Stage = key[0]  # type: ignore[assignment]

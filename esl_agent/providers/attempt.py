@@ -192,7 +192,7 @@ class Attempt(Generic[T]):
             outcome = ProviderError(account.stage, f"{self.name}: timed out: {error}", retryable=True)
         except Exception as error:  # an edge that logs: a provider's bug must not end the call
             log.exception("%s %s: unexpected error", account.stage, self.name)
-            outcome = ProviderError(account.stage, f"{self.name}: {error!r}")
+            outcome = ProviderError(account.stage, f"{self.name}: {type(error).__name__}")
         self._has_closed = True
         if not self._is_over:
             arrivals.put((self, outcome))

@@ -74,7 +74,7 @@ class EmbeddedRecogniser:
             found = json.loads(answer)
             text, confidence, skipped = found["text"], found["confidence"], found["skipped"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ProviderError("stt", f"the embedded recogniser's worker answered {answer[:80]!r}") from error
+            raise ProviderError("stt", f"the embedded recogniser's worker answered {len(answer)} odd bytes") from error
         if skipped and not self._has_warned:
             self._has_warned = True
             log.warning("stt: engine embedded lacks a word of these expected phrases and skips them: %s", skipped)

@@ -14,6 +14,7 @@ import email.utils
 import http.client
 import json as jsonlib
 import math
+import re
 import socket
 import ssl
 import time
@@ -28,6 +29,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
+from esl_agent.providers.quotes import beginning, said, texts_of, unquoted
 from esl_agent.secret import scrubbed
 from esl_agent.wire.outside_json import loads
 from esl_agent.wire.sse import Lines, ServerEvent, ServerEvents
@@ -49,6 +51,8 @@ _SETUP = frozenset({401, 402, 403, 407})
 _QUOTA = ("insufficient_quota", "quota_exceeded", "billing", "credit balance")
 #: How an answer may be packed.
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
+#: In an address that an error names: voices are asked with their text in it.
+_QUERY = re.compile(r"\?[^\s'\")]+")
 _READ = 65536
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -120,7 +124,7 @@ class HttpServer:
             )
         except _FAULTS as error:
             raise self.fault(error) from None
-        answer = Answer(self, response)
+        answer = Answer(self, response, (json, data, params))
         try:
             if response.status_code in accept:
                 return answer
@@ -129,7 +133,7 @@ class HttpServer:
             if answer.coding not in _CODINGS:
                 raise self.error(f"an answer in {answer.coding!r}, which nobody asked for")
             if expect and not answer.content_type.startswith(expect):
-                excerpt = scrubbed(_one_line(answer.excerpt()), self.secrets)
+                excerpt = scrubbed(beginning(_one_line(answer.excerpt())), self.secrets)
                 wanted = expect if isinstance(expect, str) else " or ".join(expect)
                 raise self.error(f"expected {wanted}, got {answer.content_type or 'no content type'}: {excerpt}")
         except BaseException:
@@ -154,7 +158,7 @@ class HttpServer:
 
     def fault(self, error: BaseException) -> ProviderError:
         """The ProviderError for a connection that failed."""
-        text = f"{type(error).__name__}: {error}"
+        text = _QUERY.sub("?...", f"{type(error).__name__}: {error}")
         is_setup = "CERTIFICATE_VERIFY_FAILED" in text or isinstance(
             error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | UnicodeError
         )
@@ -164,8 +168,10 @@ class HttpServer:
 class Answer:
     """An answer whose body is still to come. A context manager; leaving it closes what was not read to its end."""
 
-    def __init__(self, server: HttpServer, response: requests.Response) -> None:
+    def __init__(self, server: HttpServer, response: requests.Response, sent: tuple[Any, ...] = ()) -> None:
+        """``sent``: what was asked; no error quotes it."""
         self._server = server
+        self._sent = sent
         self._response = response
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -254,9 +260,7 @@ class Answer:
         try:
             return loads(data)
         except ValueError:
-            raise self._server.error(
-                f"expected JSON, got {_one_line(data[:80].decode('utf-8', 'replace'))!r}"
-            ) from None
+            raise self._server.error(f"expected JSON, got {beginning(data.decode(errors='replace'))}") from None
 
     def hurry(self, seconds: float) -> None:
         """All that matters has come: from now on no two pieces of the answer may be farther apart."""
@@ -291,7 +295,8 @@ class Answer:
         blame = blame_for(self.status, f"{code} {message}" if "credit balance" in message else code)
         should_retry = {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""), blame == "service")
         moved = f"moved to {self.headers['Location']}" if "Location" in self.headers else ""
-        shown = scrubbed(_one_line(f"HTTP {self.status} {moved} {code} {message}"), self._server.secrets)[:MAX_TOLD]
+        why = unquoted(_one_line(f"{code} {message}"), texts_of(*self._sent))
+        shown = scrubbed(_one_line(f"HTTP {self.status} {moved} {why}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
             f"{self._server.base_url}: {shown}",
@@ -313,7 +318,7 @@ def blame_for(status: int, code: str = "") -> Blame:
 
 
 def told(body: str) -> tuple[str, str]:
-    """(code, message) of an error's body, in any of the shapes that services use; ("", its beginning) else."""
+    """(code, message) of an error's body, in any of the shapes that services use; else ("", what it is)."""
     try:
         found = loads(body)
     except ValueError:
@@ -324,10 +329,10 @@ def told(body: str) -> tuple[str, str]:
     if isinstance(found, list) and found:  # FastAPI's validation
         found = found[0]
     if not isinstance(found, dict):
-        return "", str(found)
+        return "", said(found)
     code = next((found[key] for key in ("code", "status", "type", "err_code", "error_code") if found.get(key)), "")
-    message = next((found[key] for key in ("message", "msg", "err_msg", "reason", "title") if found.get(key)), body)
-    return str(code), str(message)
+    message = next((found[key] for key in ("message", "msg", "err_msg", "reason", "title") if found.get(key)), found)
+    return said(code), said(message)
 
 
 def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:

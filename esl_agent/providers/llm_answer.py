@@ -7,6 +7,7 @@ from typing import Any
 
 from esl_agent.errors import Blame, ProviderError
 from esl_agent.providers.http import HttpServer, blame_for, told
+from esl_agent.providers.quotes import beginning, shape
 from esl_agent.wire.outside_json import loads
 
 _SETUP = ("auth", "api_key", "permission", "quota", "billing", "not_found")
@@ -18,9 +19,9 @@ def parsed(server: HttpServer, text: str) -> dict[str, Any]:
     try:
         found = loads(text)
     except ValueError:
-        raise server.error(f"expected JSON, got {text[:80]!r}") from None
+        raise server.error(f"expected JSON, got {beginning(text)}") from None
     if not isinstance(found, dict):
-        raise server.error(f"expected a JSON object, got {text[:80]!r}")
+        raise server.error(f"expected a JSON object, got {shape(found)}")
     if error := reported(server, found):
         raise error
     return found

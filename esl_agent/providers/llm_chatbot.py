@@ -29,6 +29,7 @@ from esl_agent.providers.base import CallContext, EngineContext, Identity, Reply
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_answer import reported
 from esl_agent.providers.llm_said import heard, parts, texts
+from esl_agent.providers.quotes import shape
 from esl_agent.providers.sockets import ProviderSocket, open_socket
 from esl_agent.setting import STRICT, setting
 from esl_agent.wire.esl_commands import safe_text
@@ -196,7 +197,7 @@ class ChatbotCall:
             return said
         if isinstance(found, dict) and (error := reported(server, found)):
             raise error
-        raise server.error(f"expected messages, a message or a text, got {str(found)[:80]!r}")
+        raise server.error(f"expected messages, a message or a text, got {shape(found)}")
 
     def _said(self, socket: ProviderSocket, message: str | bytes) -> list[str]:
         """The reply in a message (outside text); none in typing indicators, echoes and the like, and in another

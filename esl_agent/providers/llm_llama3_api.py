@@ -19,6 +19,7 @@ from esl_agent.providers.base import EngineContext, Identity, ReplyPart
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_calls import without_tools
 from esl_agent.providers.llm_said import heard, parts
+from esl_agent.providers.quotes import shape
 from esl_agent.setting import STRICT, setting
 
 
@@ -63,7 +64,7 @@ class Llama3Api:
             found = answer.json()
         response = found.get("response") if isinstance(found, dict) else None
         if not isinstance(response, str):
-            raise self._server.error(f"expected an object with a response, got {str(found)[:80]!r}")
+            raise self._server.error(f"expected an object with a response, got {shape(found)}")
         yield from parts([response], self._options.hang_up_on)
 
     def _body(self, messages: Sequence[Message]) -> dict[str, Any]:

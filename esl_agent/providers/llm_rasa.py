@@ -21,6 +21,7 @@ from esl_agent.providers.base import CallContext, EngineContext, Identity, Reply
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_answer import reported
 from esl_agent.providers.llm_said import heard, parts, texts
+from esl_agent.providers.quotes import shape
 from esl_agent.setting import STRICT, setting
 
 _WEBHOOK = "/webhooks/rest/webhook"
@@ -79,7 +80,7 @@ class Rasa:
         if isinstance(found, dict) and (error := reported(self._server, found)):
             raise error
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-            raise self._server.error(f"expected a list of objects, got {str(found)[:80]!r}")
+            raise self._server.error(f"expected a list of objects, got {shape(found)}")
         said = texts([each.get("text") for each in found])
         yield from parts(said or texts(self._options.empty), self._options.hang_up_on)
 
