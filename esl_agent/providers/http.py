@@ -20,6 +20,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +30,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
-from esl_agent.providers.quotes import beginning, said, texts_of, unquoted
+from esl_agent.providers.quotes import beginning, texts_of, told, unquoted
 from esl_agent.secret import scrubbed
 from esl_agent.wire.outside_json import loads
 from esl_agent.wire.sse import Lines, ServerEvent, ServerEvents
@@ -317,24 +318,6 @@ def blame_for(status: int, code: str = "") -> Blame:
     return "setup" if status in (404, 405) or 300 <= status < 400 else "request"
 
 
-def told(body: str) -> tuple[str, str]:
-    """(code, message) of an error's body, in any of the shapes that services use; else ("", what it is)."""
-    try:
-        found = loads(body)
-    except ValueError:
-        return "", body
-    for key in ("error", "detail"):
-        if isinstance(found, dict) and found.get(key):
-            found = found[key]
-    if isinstance(found, list) and found:  # FastAPI's validation
-        found = found[0]
-    if not isinstance(found, dict):
-        return "", said(found)
-    code = next((found[key] for key in ("code", "status", "type", "err_code", "error_code") if found.get(key)), "")
-    message = next((found[key] for key in ("message", "msg", "err_msg", "reason", "title") if found.get(key)), found)
-    return said(code), said(message)
-
-
 def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
     """Seconds from now, by ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110 10.2.3); None without."""
     for name, unit in (("retry-after-ms", 0.001), ("Retry-After", 1.0)):
@@ -347,9 +330,9 @@ def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
             return max(0.0, seconds)
     try:
         date = email.utils.parsedate_to_datetime(headers.get("Retry-After", ""))
-    except (ValueError, TypeError, IndexError):
+        return max(0.0, date.timestamp() - wall_clock)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(0.0, date.timestamp() - wall_clock)
 
 
 def _one_line(text: str) -> str:
@@ -361,6 +344,7 @@ def _session(base_url: str, headers: dict[str, str], ca_file: str) -> requests.S
     # Proxies are looked up once; ~/.netrc, which requests would read for each request, never.
     session.proxies.update(requests.utils.get_environ_proxies(base_url, no_proxy=None))
     session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one call's session is no other's
     session.headers.update({"User-Agent": "esl-agent", "Accept-Encoding": "identity", **headers})
     session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
     if base_url.startswith("https:"):

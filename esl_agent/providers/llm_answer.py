@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from esl_agent.errors import Blame, ProviderError
-from esl_agent.providers.http import HttpServer, blame_for, told
-from esl_agent.providers.quotes import beginning, shape
+from esl_agent.providers.http import HttpServer, blame_for
+from esl_agent.providers.quotes import beginning, shape, told
 from esl_agent.wire.outside_json import loads
 
 _SETUP = ("auth", "api_key", "permission", "quota", "billing", "not_found")

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from esl_agent.wire.outside_json import loads
+
 GONE = "[...]"
 #: Fields of a request that are no setting, also where they hold a single word.
 _WORDS = frozenset({"text", "input", "prompt", "message", "transcript", "question", "query"})
@@ -77,8 +79,26 @@ def shape(value: Any) -> str:
     return f"text of {len(value)} characters" if isinstance(value, str) else type(value).__name__
 
 
-def said(value: Any) -> str:
-    """A field of an error: text and numbers as they are."""
+def told(body: str) -> tuple[str, str]:
+    """(code, message) of an error's body, in any of the shapes that services use; else ("", what it is)."""
+    try:
+        found = loads(body)
+    except ValueError:
+        return "", body
+    for key in ("error", "detail"):
+        if isinstance(found, dict) and found.get(key):
+            found = found[key]
+    if isinstance(found, list) and found:  # FastAPI's validation
+        found = found[0]
+    if not isinstance(found, dict):
+        return "", _said(found)
+    code = next((found[key] for key in ("code", "status", "type", "err_code", "error_code") if found.get(key)), "")
+    message = next((found[key] for key in ("message", "msg", "err_msg", "reason", "title") if found.get(key)), found)
+    return _said(code), _said(message)
+
+
+def _said(value: Any) -> str:
+    """Text and numbers as they are."""
     return str(value) if isinstance(value, str | int) else shape(value)
 
 

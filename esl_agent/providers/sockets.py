@@ -28,7 +28,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from esl_agent.errors import Blame, ProviderError, Stage
-from esl_agent.providers.http import MAX_TOLD, RETRYABLE, retry_after, told, trusting
+from esl_agent.providers.http import MAX_TOLD, RETRYABLE, retry_after, trusting
+from esl_agent.providers.quotes import told
 from esl_agent.secret import scrubbed
 
 #: Bytes of one message: an item echoed back with its audio was seen at 3.4 MB, the vendors' SDKs allow 16.

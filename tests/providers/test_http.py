@@ -12,7 +12,8 @@ import gevent
 import pytest
 
 from esl_agent.errors import ProviderError
-from esl_agent.providers.http import HttpServer, retry_after, told
+from esl_agent.providers.http import HttpServer, retry_after
+from esl_agent.providers.quotes import told
 from esl_agent.testing.web import FOREVER, Fault, PretendHttp, Reply
 
 KEY = "sk-secret-0123456789"
@@ -138,6 +139,17 @@ def test_the_service_says_when_to_come_back(pretend):
     assert retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, 50.0) == 10.0
     assert retry_after({"Retry-After": "soon"}, now) is None
     assert retry_after({"Retry-After": "nan"}, now) is None
+    assert retry_after({"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, now) is None
+    assert retry_after({"Retry-After": "Mon, 01 Jan 2020 00:00:00 +99999999999999999"}, now) is None
+
+
+def test_what_a_server_wants_remembered_of_one_call_is_not_told_it_in_another(pretend):
+    pretend.route("POST", "/login", lambda _: Reply.json({}, set_cookie="session=callers; Path=/"))
+    server = ours(pretend)
+    for path in ("login", "json"):
+        with server.ask("POST", path, json={}) as answer:
+            answer.json()
+    assert "cookie" not in {name.lower() for name in pretend.requests[-1].headers}
 
 
 def test_errors_are_read_in_every_shape_that_services_use():

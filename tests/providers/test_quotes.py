@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from esl_agent.errors import ProviderError
-from esl_agent.providers.http import HttpServer, told
-from esl_agent.providers.quotes import shape, texts_of, unquoted
+from esl_agent.providers.http import HttpServer
+from esl_agent.providers.quotes import shape, texts_of, told, unquoted
 from esl_agent.testing.web import FOREVER, Fault, PretendHttp, Reply
 
 SECRET = "My name is Ada Lovelace and my card ends in 4711"
