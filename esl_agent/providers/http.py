@@ -134,7 +134,7 @@ class HttpServer:
             if answer.coding not in _CODINGS:
                 raise self.error(f"an answer in {answer.coding!r}, which nobody asked for")
             if expect and not answer.content_type.startswith(expect):
-                excerpt = scrubbed(beginning(_one_line(answer.excerpt())), self.secrets)
+                excerpt = scrubbed(beginning(one_line(answer.excerpt())), self.secrets)
                 wanted = expect if isinstance(expect, str) else " or ".join(expect)
                 raise self.error(f"expected {wanted}, got {answer.content_type or 'no content type'}: {excerpt}")
         except BaseException:
@@ -153,9 +153,8 @@ class HttpServer:
 
     def error(self, message: str, *, retryable: bool = True, blame: Blame = "service") -> ProviderError:
         """A ProviderError about this server."""
-        return ProviderError(
-            self.stage, f"{self.base_url}: {scrubbed(message, self.secrets)}", retryable=retryable, blame=blame
-        )
+        shown = one_line(scrubbed(message, self.secrets))[:MAX_TOLD]
+        return ProviderError(self.stage, f"{self.base_url}: {shown}", retryable=retryable, blame=blame)
 
     def fault(self, error: BaseException) -> ProviderError:
         """The ProviderError for a connection that failed."""
@@ -163,7 +162,7 @@ class HttpServer:
         is_setup = "CERTIFICATE_VERIFY_FAILED" in text or isinstance(
             error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | UnicodeError
         )
-        return self.error(_one_line(text)[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service")
+        return self.error(one_line(text)[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service")
 
 
 class Answer:
@@ -296,8 +295,8 @@ class Answer:
         blame = blame_for(self.status, f"{code} {message}" if "credit balance" in message else code)
         should_retry = {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""), blame == "service")
         moved = f"moved to {self.headers['Location']}" if "Location" in self.headers else ""
-        why = unquoted(_one_line(f"{code} {message}"), texts_of(*self._sent))
-        shown = scrubbed(_one_line(f"HTTP {self.status} {moved} {why}"), self._server.secrets)[:MAX_TOLD]
+        why = unquoted(one_line(f"{code} {message}"), texts_of(*self._sent))
+        shown = scrubbed(one_line(f"HTTP {self.status} {moved} {why}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
             f"{self._server.base_url}: {shown}",
@@ -305,7 +304,7 @@ class Answer:
             retry_after=retry_after(self.headers, time.time()),
             blame=blame,
             status=self.status,
-            code=scrubbed(code, self._server.secrets)[:MAX_TOLD],
+            code=one_line(scrubbed(code, self._server.secrets))[:MAX_TOLD],
         )
 
 
@@ -335,12 +334,13 @@ def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
         return None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The beginning of outside text without line ends, control characters and what else cannot be printed."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_ERROR]).split())
 
 
 def _session(base_url: str, headers: dict[str, str], ca_file: str) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     # Proxies are looked up once; ~/.netrc, which requests would read for each request, never.
     session.proxies.update(requests.utils.get_environ_proxies(base_url, no_proxy=None))
     session.trust_env = False
@@ -350,6 +350,13 @@ def _session(base_url: str, headers: dict[str, str], ca_file: str) -> requests.S
     if base_url.startswith("https:"):
         session.mount("https://", KnownAuthorities(trusting(ca_file)))
     return session
+
+
+class _Session(requests.Session):
+    """Does not look where a redirection leads: requests would read its whole body first, whatever its size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 class KnownAuthorities(HTTPAdapter):

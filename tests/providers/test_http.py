@@ -152,6 +152,17 @@ def test_what_a_server_wants_remembered_of_one_call_is_not_told_it_in_another(pr
     assert "cookie" not in {name.lower() for name in pretend.requests[-1].headers}
 
 
+def test_the_page_that_comes_with_a_redirection_is_not_read_to_its_end(pretend):
+    def endless() -> Iterator[bytes]:
+        while True:
+            gevent.sleep(0.001)
+            yield b"x" * 1000
+
+    pretend.faults = [Fault(instead=Reply(endless(), 302, "text/html", {"Location": "/elsewhere"}))]
+    with gevent.Timeout(5.0, AssertionError("it reads for ever")):
+        assert failure(ours(pretend)).blame == "setup"
+
+
 def test_errors_are_read_in_every_shape_that_services_use():
     assert told('{"error":{"code":"a","message":"b"}}') == ("a", "b")
     assert told('{"error":"text"}') == ("", "text")
