@@ -252,7 +252,8 @@ def _facts(part: Part) -> dict[str, Any]:
 
 def _amount(number: float) -> float:
     """A number that a server said; what cannot be is nothing."""
-    return float(number) if 0 < number <= MAX_COUNT else 0.0
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return float(number) if is_number and 0 < number <= MAX_COUNT else 0.0
 
 
 def _count(number: float) -> int:

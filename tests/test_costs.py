@@ -156,6 +156,14 @@ def test_a_failed_attempt_counts_what_it_used_and_not_what_the_next_one_did():
     assert costs.variables()["esl_agent_tts_characters"] == "1000"
 
 
+def test_what_is_no_number_is_nothing():
+    costs = CallCosts("sales", Budget(), Tariff({"x": Price(input=1.0)}), DayTotals())
+    odd = (Usage(input_tokens="12"), Usage(output_tokens=None), Usage(seconds=[1]), Usage(characters=True))
+    for usage in odd:
+        costs.used(Used("llm", "x", usage))
+    assert (costs.total, costs.parts[0].requests) == (0.0, 4)
+
+
 def test_an_attempt_that_was_never_told_of_is_no_request():
     assert a_call().record()["parts"] == []
 

@@ -28,6 +28,8 @@ READ_AHEAD = 8
 GOODBYE = 5.0
 #: Characters of a token, where the server does not say how many it counted.
 CHARACTERS_A_TOKEN = 4
+#: Of one request: ten times what the largest model takes.
+MAX_TOKENS = 10_000_000
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ class Tally:
     """Of sound that a recogniser took."""
 
     def usage(self) -> Usage:
-        if self.told is not None:
+        if self.told is not None and _is_possible(self.told):
             return self.told
         if not self.asked:
             return Usage(characters=self.characters, seconds=round(self.seconds(), 3))
@@ -57,6 +59,14 @@ class Tally:
             output_tokens=-(-self.answered // CHARACTERS_A_TOKEN),
             is_estimate=True,
         )
+
+
+def _is_possible(usage: Usage) -> bool:
+    """Whether a server's count (outside numbers) can be one: a reply does not cost nothing, nor a library."""
+    if not isinstance(usage, Usage):
+        return False
+    counts = (usage.input_tokens, usage.output_tokens)
+    return all(isinstance(count, int) and 0 <= count <= MAX_TOKENS for count in counts) and any(counts)
 
 
 @dataclass(frozen=True, slots=True)

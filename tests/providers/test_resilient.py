@@ -581,6 +581,15 @@ def test_what_a_model_did_not_count_is_estimated() -> None:
     assert desk.told == [Used("llm", "A", Usage(input_tokens=2, output_tokens=3, is_estimate=True))]
 
 
+@pytest.mark.parametrize(
+    "usage", [Usage(), Usage(input_tokens=10**18), Usage(output_tokens="9"), Usage(input_tokens=-1), "much", None]
+)
+def test_a_count_that_cannot_be_is_estimated(usage: Any) -> None:
+    desk = Desk("llm", [Scripted("A", lambda messages: iter([TextPart("hello you"), UsagePart(usage)]))])
+    desk.ask()
+    assert desk.told == [Used("llm", "A", Usage(input_tokens=2, output_tokens=3, is_estimate=True))]
+
+
 def test_a_voice_is_paid_by_the_character_and_a_recogniser_by_the_second() -> None:
     for stage, usage in (("clip", Usage(characters=len(CLAUSE))), ("stt", Usage(seconds=0.1))):
         desk = Desk(stage, [engine(stage, "A")])
