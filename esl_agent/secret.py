@@ -15,6 +15,8 @@ from esl_agent.errors import ConfigError
 _MAX_SECRET = 16 * 1024
 #: What shorter secrets are made of occurs in ordinary words.
 _MIN_SCRUBBED = 6
+#: So many characters of a secret's beginning are taken out, too: what shows fewer shows hardly more than whose it is.
+_MIN_QUOTED = 12
 
 _beside: ContextVar[Mapping[str, str]] = ContextVar("_beside")
 
@@ -70,8 +72,23 @@ def required(where: str, variable: str, file: str, *others: str, environment: Ma
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
-    """``text`` (outside text: servers like to quote the key they refuse) without any of ``secrets``."""
+    """``text`` (outside text: servers like to quote the key they refuse) without any of ``secrets``, also where one was
+    cut off."""
     for each in secrets:
         if len(each) >= _MIN_SCRUBBED:
             text = text.replace(each, "***")
+            if len(each) > _MIN_QUOTED:
+                text = _without_beginnings(text, each)
+    return text
+
+
+def _without_beginnings(text: str, secret: str) -> str:
+    head = secret[:_MIN_QUOTED]
+    at = text.find(head)
+    while at >= 0:
+        end = at + len(head)
+        while text[at : end + 1] == secret[: end + 1 - at]:
+            end += 1
+        text = f"{text[:at]}***{text[end:]}"
+        at = text.find(head)
     return text

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from esl_agent.errors import Blame, ProviderError
-from esl_agent.providers.http import HttpServer, blame_for
+from esl_agent.providers.http import HttpServer, blame_for, one_line
 from esl_agent.providers.quotes import beginning, shape, told
+from esl_agent.secret import scrubbed
 from esl_agent.wire.outside_json import loads
 
 _SETUP = ("auth", "api_key", "permission", "quota", "billing", "not_found")
@@ -33,8 +34,8 @@ def reported(server: HttpServer, found: dict[str, Any]) -> ProviderError | None:
         return None
     code, message = told(json.dumps(found))
     shown = f"{code} {message}".strip() if code != message else code
-    error = server.error(shown[:300], blame=(blame := _blame(code)), retryable=blame == "service")
-    error.code = code[:100]
+    error = server.error(shown, blame=(blame := _blame(code)), retryable=blame == "service")
+    error.code = one_line(scrubbed(code, server.secrets))[:100]
     return error
 
 

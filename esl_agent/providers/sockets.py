@@ -28,7 +28,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from esl_agent.errors import Blame, ProviderError, Stage
-from esl_agent.providers.http import MAX_TOLD, RETRYABLE, retry_after, trusting
+from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after, trusting
 from esl_agent.providers.quotes import told
 from esl_agent.secret import scrubbed
 
@@ -128,7 +128,7 @@ def _refused(stage: Stage, where: str, error: InvalidStatus, secrets: tuple[str,
     code, message = told((response.body or b"").decode("utf-8", "replace"))
     status = response.status_code
     blame: Blame = "service" if status in RETRYABLE or status >= 500 else "setup"
-    shown = scrubbed(" ".join(f"HTTP {status} {code} {message}".split()), secrets)
+    shown = one_line(scrubbed(f"HTTP {status} {code} {message}", secrets))
     return ProviderError(
         stage,
         f"{where}: {shown}"[:MAX_TOLD],
@@ -209,7 +209,7 @@ class ProviderSocket:
 
     def error(self, message: str, *, retryable: bool = True, blame: Blame = "service") -> ProviderError:
         """A ProviderError about this socket."""
-        shown = scrubbed(" ".join(message.split()), self._secrets)[:MAX_TOLD]
+        shown = one_line(scrubbed(message, self._secrets))[:MAX_TOLD]
         return ProviderError(self.stage, f"{self.where}: {shown}", retryable=retryable, blame=blame)
 
     def _ended(self, closed: ConnectionClosed) -> ProviderError:

@@ -308,6 +308,36 @@ def test_a_wrong_value_anywhere_in_a_message_is_passed_over_or_a_failure(monkeyp
             continue
 
 
+NASTY = "first\nsecond\r\x1b[2J\u2028\ud800 key-0123456789 " + "x" * 100_000
+
+
+@pytest.mark.parametrize("name", ["an error in the stream", "ollama", "llama3", "streamed transcriptions"])
+def test_what_a_service_says_is_one_short_line_of_an_error(monkeypatch, name):
+    make, use, body, content_type, _, _ = HTTP[name]
+    for said in ({"error": NASTY}, {"error": {"message": NASTY, "code": NASTY}}, {"type": "error", "error": NASTY}):
+        text = body([json.dumps(said)])
+        monkeypatch.setattr(
+            requests.Session, "request", lambda *args, text=text, **options: _Answer(text, content_type, 200)
+        )
+        with pytest.raises(ProviderError) as caught:
+            use(make())
+        for told in (str(caught.value), caught.value.code):
+            assert told.isprintable()
+            assert len(told) < 1000
+
+
+@pytest.mark.parametrize("name", SOCKETS)
+def test_what_a_service_says_on_a_socket_is_one_short_line_of_an_error(monkeypatch, name):
+    module, make, use, _ = SOCKETS[name]
+    for said in ({"type": "Error", "error": NASTY, "message": NASTY, "description": NASTY, "status": "ERROR"}, NASTY):
+        text = said if isinstance(said, str) else json.dumps(said)
+        monkeypatch.setattr(module, "open_socket", lambda *args, text=text, **options: _Socket([text]))
+        with pytest.raises(ProviderError) as caught:
+            use(make())
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
+
+
 def test_times_that_no_clock_shows_are_no_results():
     words = Words(offset=1.0)
     channel = {"alternatives": [{"transcript": "a", "confidence": 1}]}
