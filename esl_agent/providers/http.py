@@ -30,6 +30,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
+from esl_agent.providers.plain_words import plainly
 from esl_agent.providers.quotes import beginning, texts_of, told, unquoted
 from esl_agent.secret import scrubbed
 from esl_agent.wire.outside_json import loads
@@ -158,11 +159,13 @@ class HttpServer:
 
     def fault(self, error: BaseException) -> ProviderError:
         """The ProviderError for a connection that failed."""
-        text = _QUERY.sub("?...", f"{type(error).__name__}: {error}")
-        is_setup = "CERTIFICATE_VERIFY_FAILED" in text or isinstance(
+        text = plainly(error)
+        is_setup = "certificate" in text or isinstance(
             error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | UnicodeError
         )
-        return self.error(one_line(text)[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service")
+        return self.error(
+            _QUERY.sub("?...", text)[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service"
+        )
 
 
 class Answer:
