@@ -155,8 +155,13 @@ def keep_warm(lineup: Lineup, cache: SpeechCache) -> None:
 
 def _prepared(phrases: list[Phrase], cache: SpeechCache) -> list[Phrase]:
     """Those that could not be prepared."""
-    done = Pool(WARM_AT_ONCE).imap(lambda phrase: _prepare(phrase, cache), phrases)
-    return [phrase for phrase, is_there in zip(phrases, done, strict=True) if not is_there]
+    pool = Pool(WARM_AT_ONCE)
+    done = pool.imap(lambda phrase: _prepare(phrase, cache), phrases)
+    try:
+        return [phrase for phrase, is_there in zip(phrases, done, strict=True) if not is_there]
+    finally:  # whoever waits here may be killed; those who work do not know
+        done.kill(block=False)
+        pool.kill(block=False)
 
 
 def _voices(lineup: Lineup) -> Iterator[tuple[str, CascadeSettings, Engines]]:
@@ -190,5 +195,8 @@ def _prepare(phrase: Phrase, cache: SpeechCache) -> bool:
         return False
     except ProviderError as error:
         log.warning("%s: cannot prepare a phrase: %s", name, error)
+        return False
+    except Exception:  # an edge that logs: a provider's bug must not end the service's warming
+        log.exception("%s: cannot prepare a phrase: unexpected error", name)
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import threading
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from gevent.pool import IMap
 
 from esl_agent import lineup as lineup_module
 from esl_agent.audio.pcm import Sound
@@ -258,3 +260,30 @@ def test_phrases_are_prepared_once_their_voice_works_again(monkeypatch):
         keep_warm(phrases, cache)
     assert len(voice.said) > 12
     assert all(cache.get(voice.voice, text) for text in voice.said)
+
+
+def test_phrases_of_a_configuration_that_was_replaced_are_not_prepared_any_more():
+    voice = ToneTts(8000, trouble=Trouble(never=True), sleep=gevent.sleep)
+    preparing = gevent.spawn(keep_warm, lineup_of(voice), SpeechCache())
+    with gevent.Timeout(5.0):
+        while len(voice.said) < lineup_module.WARM_AT_ONCE:
+            gevent.sleep(0.001)
+    begun = len(voice.said)
+    preparing.kill()
+    gevent.sleep(0.01)
+    assert len(voice.said) == begun
+    assert not [each for each in gc.get_objects() if isinstance(each, IMap) and not each.dead]
+
+
+def test_a_voice_with_a_bug_does_not_stop_the_phrases_of_the_others(caplog):
+    class Odd(ToneTts):
+        def speak(self, text):
+            if len(self.said) == 1:
+                self.said.append(text)
+                raise KeyError(text)
+            return super().speak(text)
+
+    voice, cache = Odd(8000), SpeechCache()
+    missing = warm(lineup_of(voice), cache)
+    assert len(missing) == 1
+    assert "unexpected error" in caplog.text
