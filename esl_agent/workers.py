@@ -238,7 +238,6 @@ class Workers:
         try:
             work()
         except ProviderError as error:
-            log.warning("call=%s %s", self._call_id, error)
             self._failed(key, str(error), retryable=error.retryable)
         except gevent.Timeout as error:
             log.warning("call=%s %s: %s", self._call_id, key[0], error)

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 REMEMBERED = 200
 #: A rest is doubled after each probe that failed, up to so many times the first.
 LONGEST_REST = 8
+#: What an operator can do where waiting does not help.
+SETUP = "look at its key, plan, model and address; after a change reload, or restart for a new environment"
 
 
 class Breaker:
@@ -72,7 +74,7 @@ class Breaker:
         self._row.append(now)
         self._outcomes.append((now, False))
         if blame == "setup":
-            self._open(now, max(settings.setup_rest, self._rest), why)
+            self._open(now, max(settings.setup_rest, self._rest), f"{why}; {SETUP}")
         elif self._open_until is not None:
             if is_probe:
                 self._open(now, min(self._rest * 2, settings.rest * LONGEST_REST), why)

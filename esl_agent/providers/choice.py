@@ -131,9 +131,7 @@ class Choice(Generic[P]):
         """Its answer is being used."""
         before, self._serving = self._serving, candidate
         if before is not candidate:
-            reason = before.why or "it works again"
-            who = f"{candidate.label} instead of {before.label}"
-            log.warning("call=%s %s: %s: %s", self.call_id, self.stage, who, reason)
+            reason = before.why or "its rest is over"
             self._context.tell(Switched(self.stage, before.label, candidate.label, reason))
         candidate.why = ""
 
