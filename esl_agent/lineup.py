@@ -147,7 +147,8 @@ def keep_warm(lineup: Lineup, cache: SpeechCache) -> None:
     no more in use."""
     missing, pause = warm(lineup, cache), AGAIN
     while missing:
-        log.warning("%d phrases are not prepared; once more in %g s", len(missing), pause)
+        count = len(missing)
+        log.warning("%d phrases are not prepared, calls wait for each; once more in %g s", count, pause)
         gevent.sleep(pause)
         left = _prepared(missing, cache)
         missing, pause = left, AGAIN if len(left) < len(missing) else min(2 * pause, AGAIN_AT_MOST)

@@ -138,8 +138,8 @@ class Request(Generic[P, T]):
             number += 1
             pause = self._pause(error, number)
             is_again = pause is not None and self._now() + pause < window
-            who = f"call={self._choice.call_id} " if self._choice.call_id else ""
-            log.warning("%s%s%s", who, error, "; once more" if is_again else "")
+            level = logging.WARNING if self._choice.call_id else logging.DEBUG  # who is no call tells it himself
+            log.log(level, "call=%s %s%s", self._choice.call_id, error, "; once more" if is_again else "")
             if pause is None or not is_again:
                 return error
             gevent.sleep(pause)
