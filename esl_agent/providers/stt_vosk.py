@@ -67,9 +67,9 @@ class Vosk:
             words, partials = _Words(socket), Partials()
             for chunk in sound(begun_sound, rate, at):
                 socket.send(chunk)
-                yield from partials.new(words.after(self._answer(socket)))
+                yield from partials.new(words.after(_first(self._answer(socket))))
             socket.send(EOF)
-            yield words.final(self._answer(socket))
+            yield words.final(_first(self._answer(socket)))
         finally:
             socket.close()
 
@@ -84,6 +84,11 @@ class Vosk:
         if message is None:
             raise socket.error("closed before the last words")
         return as_object(message, socket.error)
+
+
+def _first(found: dict[str, Any]) -> dict[str, Any]:
+    """The best result, where the server was started to tell several."""
+    return next(iter(objects_in(found, "alternatives")), {"text": ""}) if "alternatives" in found else found
 
 
 class _Words:

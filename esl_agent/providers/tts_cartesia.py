@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity
-from esl_agent.providers.http import blame_for
+from esl_agent.providers.http import blame_for, one_line
 from esl_agent.providers.languages import short_language
 from esl_agent.providers.sockets import ProviderSocket, SpareSockets, open_socket
 from esl_agent.providers.sound import Raw, pcm16
@@ -187,5 +187,5 @@ def _told(socket: ProviderSocket, found: dict[str, Any]) -> ProviderError:
     blame = blame_for(status or 500, code)
     text = f"{status} {code} {found.get('title') or ''}: {found.get('message') or found.get('error') or ''}"
     error = socket.error(text, retryable=blame == "service", blame=blame)
-    error.status, error.code = status or 500, code
+    error.status, error.code = status or 500, one_line(code)[:100]
     return error

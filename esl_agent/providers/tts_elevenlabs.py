@@ -106,6 +106,7 @@ class ElevenLabsVoice:
         """The answer, and its format: the first that the plan allows, which is asked for at once from then on."""
         formats = self._formats
         path = f"v1/text-to-speech/{self._options.voice}/stream"
+        told = ""
         for wanted in formats:
             if wanted.startswith("mp3") and not mp3.is_ready():
                 continue
@@ -114,13 +115,16 @@ class ElevenLabsVoice:
             except ProviderError as error:
                 if not is_plan(error):
                     raise judged(error) from None
+                told = str(error)
                 continue
             if wanted != formats[0]:
                 log.warning("tts: elevenlabs: the plan does not have %s; from now on %s", formats[0], wanted)
                 self._formats = formats[formats.index(wanted) :]
             return answer, wanted
         more = "" if mp3.is_ready() else f"; {mp3.MISSING}"
-        raise self._server.error(f"the plan has none of {', '.join(formats)}{more}", retryable=False, blame="setup")
+        raise self._server.error(
+            f"{told}; the plan has none of {', '.join(formats)}{more}", retryable=False, blame="setup"
+        )
 
     def _parameters(self, wanted: str) -> dict[str, str]:
         options = self._options

@@ -20,11 +20,13 @@ RATE = 8000
 class PretendVosk(PretendEars):
     """``rates`` has what each connection's sound was taken for; ``stretch``: seconds after which speech is cut."""
 
-    def __init__(self, stretch: float = 60.0) -> None:
+    def __init__(self, stretch: float = 60.0, alternatives: bool = False) -> None:
+        """``alternatives``: it was started to tell several results for each stretch, as the C++ server can be."""
         super().__init__(self._listen)
         self.rates: list[int] = []
         self.configs: list[dict[str, Any]] = []
         self._stretch = stretch
+        self._alternatives = alternatives
 
     def _listen(self, connection: ServerConnection) -> None:
         heard, told = self.new_connection(connection)
@@ -35,7 +37,7 @@ class PretendVosk(PretendEars):
                 rate = int(self.configs[-1].get("sample_rate", rate))
                 continue
             if recogniser is None:
-                recogniser = _Recogniser(rate, self._stretch)
+                recogniser = _Recogniser(rate, self._stretch, self._alternatives)
                 self.rates.append(rate)
             if isinstance(message, bytes):
                 heard += message
@@ -53,8 +55,9 @@ class PretendVosk(PretendEars):
 
 
 class _Recogniser:
-    def __init__(self, rate: int, stretch: float) -> None:
+    def __init__(self, rate: int, stretch: float, alternatives: bool) -> None:
         self._rate = rate
+        self._alternatives = alternatives
         self._size = int(rate * stretch) * 2
         self._pcm = b""
 
@@ -72,4 +75,7 @@ class _Recogniser:
                 {"word": each["word"], "start": each["start"], "end": each["end"], "conf": each["confidence"]}
                 for each in words(text, 0.0)
             ]
+        if self._alternatives:
+            second = {"text": f"{text} or so", "confidence": 120.5}
+            return {"alternatives": [{"confidence": 240.25, **found}, second]}
         return found

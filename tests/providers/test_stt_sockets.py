@@ -61,6 +61,13 @@ class TestVosk(SocketsContract):
         assert self.recognised(tone(0.8, 8000), rate=8000, engine=self.make(send_config=False))[-1].text == "one two"
         assert self.server.configs == []
 
+    def test_of_several_results_the_first_counts(self):
+        with PretendVosk(stretch=0.8, alternatives=True) as self.server:
+            found = self.recognised(*frames(tone(2.0)), engine=self.make(send_config=False, rate=8000))
+        assert found[-1].text == "one two one two one"
+        with PretendVosk(alternatives=True) as self.server:
+            assert self.recognised(bytes(16000))[-1].text == ""
+
 
 class TestWhisperLive(SocketsContract):
     rate = 16000

@@ -147,6 +147,12 @@ class TestHttp(HttpVoiceContract):
         self.service.refused_formats = set()
         assert b"".join(voice.speak(TEXT)) == ramp(TEXT, 16000)
 
+    def test_what_the_plan_does_not_have_is_told_in_the_service_s_words(self) -> None:
+        """Its 403 may be about the voice, not the format."""
+        voice = self.make()
+        self.server().faults = [detail(403, status="voice_access_denied", message="this voice needs a paid plan")] * 9
+        assert "this voice needs a paid plan" in str(self.failure(voice))
+
     def test_mp3_without_ffmpeg_is_told_at_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mp3, "is_ready", lambda: False)
         with pytest.raises(ConfigError, match="apt install ffmpeg"):
