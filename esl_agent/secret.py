@@ -18,6 +18,9 @@ _MIN_SCRUBBED = 6
 #: So many characters of a secret's beginning are taken out, too: what shows fewer shows hardly more than whose it is.
 _MIN_QUOTED = 12
 
+#: In capitals, as POSIX has them (XBD 8.1); most keys that are pasted where a name belongs are not.
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+
 _beside: ContextVar[Mapping[str, str]] = ContextVar("_beside")
 
 
@@ -36,6 +39,11 @@ def _variables() -> Mapping[str, str]:
     return {**_beside.get({}), **{name: value for name, value in os.environ.items() if value}}
 
 
+def is_variable(text: str) -> bool:
+    """Whether ``text`` can be the name of an environment variable; what cannot may be a secret, and is not shown."""
+    return _VARIABLE.fullmatch(text) is not None
+
+
 def secret(variable: str, file: str, environment: Mapping[str, str] | None = None) -> str | None:
     """The secret in environment ``variable``, else in ``file`` (first line, without its end), else None.
 
@@ -50,7 +58,11 @@ def secret(variable: str, file: str, environment: Mapping[str, str] | None = Non
         with Path(file).open(encoding="utf-8") as source:
             text = source.read(_MAX_SECRET)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: the secret in it cannot be read: {error}"]) from None
+        told = getattr(error, "strerror", None) or "no UTF-8 text"
+        shown = (
+            file if "/" in file else "the file named for a secret (without a directory, so not shown: is it the key?)"
+        )
+        raise ConfigError([f"{shown}: the secret in it cannot be read: {told}"]) from None
     return text.split("\n", 1)[0].strip() or None
 
 
@@ -65,10 +77,26 @@ def required(where: str, variable: str, file: str, *others: str, environment: Ma
     else:
         found = secret("", file, known)
     if not found:
-        raise ConfigError([f"{where}: no key: the environment variable {variable or '(none named)'} is not set"])
+        raise ConfigError([f"{where}: no key: {_nothing_in(variable, file)}"])
+    source = variable if is_variable(variable) else "its variable or file"
+    if found[0] in "\"'" and found[0] == found[-1]:
+        raise ConfigError([f"{where}: the key in {source} stands in quotation marks; leave them out"])
     if not re.fullmatch(r"[\x21-\x7e]+", found):
-        raise ConfigError([f"{where}: the key in {variable or file} has a blank, a line end or another odd character"])
+        raise ConfigError([f"{where}: the key in {source} has a blank, a line end or another odd character"])
     return found
+
+
+def _nothing_in(variable: str, file: str) -> str:
+    """What is missing, and what to do. Never what stands in place of a name."""
+    if file:
+        empty = f"{file} is empty" if "/" in file else "the file that api_key_file names is empty"
+        return f"{empty}, and {variable} is not set" if is_variable(variable) else empty
+    cure = "or name a file in api_key_file; the service and `esl-agent check` need it in their own environment alike"
+    if not variable:
+        return f"name an environment variable in api_key_env, {cure}"
+    if not is_variable(variable):
+        return f"what api_key_env says is no name of an environment variable; name one, {cure}"
+    return f"the environment variable {variable} is not set; set it, {cure}"
 
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:

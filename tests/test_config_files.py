@@ -176,6 +176,26 @@ def test_a_mistake_is_said_so_that_it_can_be_mended(settings: Settings, text: st
     assert "sk-1234" not in found[0]
 
 
+@pytest.mark.parametrize("pasted", ["sk-ant-SECRETyaml", "0123abcd4567", "sk_car_x", "A B", "sk-ant-\\nx", "1234"])
+def test_a_key_pasted_where_a_variable_is_named_is_refused_and_not_printed(settings: Settings, pasted: str) -> None:
+    settings.did(f'did: 1\nllm:\n  engine: remote\n  url: x\n  api_key_env: "{pasted}"\n')
+    [line] = settings.problems()
+    assert line.startswith("dids/a.yaml:5: llm.api_key_env: expected the name of an environment variable")
+    assert pasted not in line
+    settings.did(f"did: 1\nllm:\n  - {{engine: remote, url: x, api_key_env: [{pasted!r}]}}\n")
+    assert pasted not in "".join(settings.problems())
+
+
+def test_a_header_of_a_tool_names_a_variable_and_no_key(settings: Settings) -> None:
+    settings.did(
+        "did: 1\ntools:\n  http:\n    look:\n      description: x\n      url: https://crm.example.com/\n"
+        "      headers:\n        Authorization:\n          value_env: sk-SECRETyaml\n"
+    )
+    [line] = settings.problems()
+    assert line.startswith("dids/a.yaml:9: tools.http.look.headers.Authorization.value_env: expected the name of an")
+    assert "SECRETyaml" not in line
+
+
 def test_a_file_that_is_not_text_or_far_too_large_is_refused_with_its_name(settings: Settings) -> None:
     (settings.directory / "dids/a.yaml").write_bytes(b"did: 1\nname: \xff\n")
     settings.did(f"did: 2\nprompt: {'x' * 300_000}\n", "b.yaml")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from esl_agent.config.source import Document, KeyPath, Place, describe, dotted
+from esl_agent.secret import is_variable
 
 T = TypeVar("T")
 
@@ -38,17 +39,40 @@ _LIMITS = {
 }
 _MISSING = ("missing", "missing_argument")
 _SECRET_WORDS = ("key", "token", "secret", "password")
+_PASTED = (
+    "expected the name of an environment variable, such as OPENAI_API_KEY (capitals, digits and _); what stands here "
+    "is none, and is not shown, because it may be the secret itself: that does not belong in a settings file"
+)
 
 
 def validate(cls: type[T], document: Document, problems: list[str]) -> T | None:
     """``cls`` made from the document, or None after adding its problems."""
+    pasted = [path for path, name in _variables_named(cls, document.data) if name and not is_variable(name)]
+    problems += [problem(document.place(path), path, _PASTED) for path in pasted]
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(document.data), strict=True)
+        made = TypeAdapter(cls).validate_json(json.dumps(document.data), strict=True)
+        return None if pasted else made
     except ValidationError as error:
         for path, found in _by_path(error, document.data).items():
             place = document.place(path)
             problems.append(problem(place, path, _sentence(cls, path, place.above, found, document.data)))
         return None
+
+
+def _variables_named(cls: type[Any], data: Any, above: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """(key path, what is given there) of every setting below ``cls`` that is to name an environment variable."""
+    for name, kind, _ in settings_of(cls) if isinstance(data, dict) else ():
+        value, path = data.get(name), (*above, name)
+        if name.endswith("_env") and isinstance(value, str):
+            yield path, value
+        elif (group := group_in(kind)) is not None and is_by_name(kind) and isinstance(value, dict):
+            for key, item in value.items():
+                yield from _variables_named(group, item, (*path, key))
+        elif group is not None and isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _variables_named(group, item, (*path, index))
+        elif group is not None:
+            yield from _variables_named(group, value, path)
 
 
 def _by_path(error: ValidationError, data: Mapping[str, Any]) -> dict[KeyPath, list[Mapping[str, Any]]]:
@@ -87,6 +111,8 @@ def _sentence(
     if kind in _MISSING:
         return "is required and not given"
     got = _value_at(data, path)
+    if str(path[-1] if path else "").endswith("_env") and got is not None:
+        return _PASTED
     if kind in _EXPECTED:
         expected = " or ".join(dict.fromkeys(_EXPECTED.get(item["type"], item["msg"]) for item in alternatives))
         empty = "write '' for empty text, or " if kind == "string_type" else ""
