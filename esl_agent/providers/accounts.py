@@ -77,19 +77,20 @@ class Accounts:
     """Every provider that was ever made, by who it is. ``clock`` is monotonic.
 
     Slots belong to the account, whatever it is used for. A breaker belongs to one engine of a stage on it: a model that
-    is gone, or overloaded, must not silence the voice and the smaller model that the same key pays for.
+    is gone, or overloaded, must not silence the voice and the smaller model that the same key pays for, nor a voice
+    that does not exist another one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._slots: dict[str, Slots] = {}
-        self._breakers: dict[tuple[Stage, Identity], Breaker] = {}
+        self._breakers: dict[tuple[Stage, Identity, str], Breaker] = {}
 
     def slots(self, stage: Stage, identity: Identity) -> Slots:
         return self._slots.setdefault(identity.account or f"{stage} {identity.name}", Slots())
 
-    def breaker(self, stage: Stage, identity: Identity) -> Breaker:
-        key = (stage, Identity(identity.name, identity.account))
+    def breaker(self, stage: Stage, identity: Identity, voice: str = "") -> Breaker:
+        key = (stage, Identity(identity.name, identity.account), voice)
         if key not in self._breakers:
             self._breakers[key] = Breaker(f"{stage} {identity.name}", self.clock)
         return self._breakers[key]

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import gevent
+
 from esl_agent.errors import ProviderError, Stage
 from esl_agent.providers.accounts import Accounts, Busy
 from esl_agent.providers.attempt import Account, Attempt
@@ -14,6 +16,9 @@ from esl_agent.providers.base import CallContext, Switched
 from esl_agent.providers.resilience_settings import ResilienceSettings
 
 log = logging.getLogger(__name__)
+
+#: Seconds that a provider may take to close what a call had of it.
+CLOSING = 2.0
 
 P = TypeVar("P")
 
@@ -47,7 +52,8 @@ class Candidate(Generic[P]):
         if self._bound is None or (close := getattr(self._bound, "close", None)) is None:
             return
         try:
-            close()
+            with gevent.Timeout(CLOSING, False):
+                close()
         except Exception:  # an edge that logs: the others are closed all the same
             log.exception("%s: cannot be closed", self.label)
 
@@ -88,7 +94,7 @@ class Choice(Generic[P]):
             self.stage,
             identity,
             accounts.slots(self.stage, identity),
-            accounts.breaker(self.stage, identity),
+            accounts.breaker(self.stage, identity, getattr(provider, "voice", "")),
             self._settings.breaker,
             self._context.tell,
         )

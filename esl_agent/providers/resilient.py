@@ -263,8 +263,9 @@ class ResilientVoice(_Stage[TextToSpeech]):
     def preferred(self, text: str) -> list[bytes]:
         """``whole``, in the preferred voice or not at all (ProviderError), in time that no caller waits. Raises Resting
         while the voice is left alone."""
-        if not self._accounts.breaker(self.stage, self.providers[0].identity).admits:
-            raise Resting(self.stage, f"{self.providers[0].identity.name} rests after failures", retryable=True)
+        identity = self.providers[0].identity
+        if not self._accounts.breaker(self.stage, identity, self.voice).admits:
+            raise Resting(self.stage, f"{identity.name} rests after failures", retryable=True)
         choice = Choice(self.stage, self.providers[:1], self._settings, self._accounts, NOBODY)
         return _collected(self._request(text, choice, UNHURRIED, keeps=False))
 

@@ -185,7 +185,19 @@ def test_after_enough_failures_no_call_waits_for_a_provider_any_more(stage: str)
         desk.wrapped = desk.new_call()
         assert desk.ask() == answer(stage, "B")
     assert asked(first) <= 3
-    assert desk.shared._accounts.breaker(desk.shared.stage, first.identity).is_open
+    assert desk.shared._accounts.breaker(desk.shared.stage, first.identity, getattr(first, "voice", "")).is_open
+
+
+def test_a_voice_that_does_not_exist_is_no_reason_to_leave_other_voices_of_its_model_alone() -> None:
+    accounts = Accounts()
+    gone, there = engine("tts", "A", Trouble(fail=9, blame="setup"), account="x"), engine("tts", "A", account="x")
+    there.voice = "another"
+    with pytest.raises(ProviderError):
+        Desk("tts", [gone], accounts=accounts).ask()
+    assert Desk("tts", [there, engine("tts", "B")], accounts=accounts).ask() == answer("tts", "A")
+    with pytest.raises(ProviderError, match="rests"):
+        Desk("tts", [gone], accounts=accounts).shared.preferred(CLAUSE)
+    assert Desk("tts", [there], accounts=accounts).shared.preferred(CLAUSE)
 
 
 def test_a_call_is_never_refused_because_everybody_rests() -> None:
@@ -766,3 +778,20 @@ def test_a_provider_that_does_not_stop_gives_its_slot_back(
     reply.close()
     slots = desk.accounts.slots("llm", provider.identity)
     until(lambda: not slots.taken)
+
+
+def test_a_call_ends_though_one_of_its_providers_never_ends_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Bound):
+        def for_call(self, context: CallContext) -> Bound:
+            return self
+
+        def close(self) -> None:
+            super().close()
+            Event().wait()
+
+    monkeypatch.setattr("esl_agent.providers.choice.CLOSING", 0.01)
+    log: list[str] = []
+    desk = Desk("llm", [Slow(log)])
+    with gevent.Timeout(5.0, AssertionError("it hangs")):
+        desk.wrapped.close()
+    assert log[-1] == "closed for "
