@@ -222,7 +222,7 @@ def test_an_alias_repeats_what_its_anchor_says(settings: Settings) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     problems = check(tmp_path, environment={}, engines=Shelf())
     assert problems == [
-        f"{tmp_path}/agent.yaml: cannot be read: No such file or directory",
+        f"{tmp_path}/agent.yaml: is not there; an empty file is enough",
         f"{tmp_path}/dids: expected at least one file *.yaml that says who answers, got none",
     ]
 

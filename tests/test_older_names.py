@@ -253,12 +253,66 @@ def test_an_older_config_py_is_read_and_never_run(conf: Directory) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["os.getenv('WS_PORT')", "8000 + 1", "f'{1}'", "[8765]", "None", "True", "-'x'", "1j"]
+    "value",
+    [
+        "os.getenv(NAME)",
+        "os.getenv('X', [1])",
+        "my.getenv('X')",
+        "read('X')",
+        "8000 + 1",
+        "f'{1}'",
+        "[8765]",
+        "None",
+        "True",
+        "-'x'",
+        "1j",
+    ],
 )
 def test_a_known_name_that_is_no_plain_constant_is_a_problem_and_not_overlooked(conf: Directory, value: str) -> None:
     conf.write("agent.yaml", "legacy_config: config.py\n").write("config.py", f"\nWS_PORT = {value}\n")
     [line] = conf.problems()
-    assert line.startswith(f"{conf.path / 'config.py'}:2: WS_PORT: expected plain text or a number")
+    assert line.startswith(f"{conf.path / 'config.py'}:2: WS_PORT: expected plain text, a number or os.getenv(")
+    assert "YAML" not in line
+    assert found(conf.load(WS_PORT="8799"), "service.audio.s1_listener.port") == 8799
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "port"),
+    [
+        ("os.getenv('WS_PORT', '8801')", {}, 8801),
+        ("os.getenv('WS_PORT', 8801)", {"WS_PORT": "8802"}, 8802),
+        ("int(os.getenv('OLD_PORT', '8801'))", {"OLD_PORT": "8803"}, 8803),
+        ("int(os.environ.get('OLD_PORT') or 8801)", {"OLD_PORT": ""}, 8801),
+        ("os.environ['OLD_PORT']", {"OLD_PORT": "8804"}, 8804),
+        ("os.environ['OLD_PORT']", {}, 8765),
+        ("getenv('OLD_PORT', None)", {}, 8765),
+        ("os.getenv('OLD_PORT')", {}, 8765),
+    ],
+)
+def test_a_constant_that_reads_the_environment_is_read_from_there(
+    conf: Directory, value: str, given: dict[str, str], port: int
+) -> None:
+    conf.write("agent.yaml", "legacy_config: config.py\n").write("config.py", f"import os\nWS_PORT = {value}\n")
+    assert found(conf.load(**given), "service.audio.s1_listener.port") == port
+
+
+def test_a_key_that_is_computed_is_no_obstacle_where_its_newer_name_is_set(conf: Directory) -> None:
+    conf.write("agent.yaml", "legacy_config: config.py\n").write("config.py", "API_KEY = load_key()\n")
+    assert conf.load(ELEVENLABS_API_KEY="x").constants == {}
+    assert conf.load(API_KEY="x").constants == {}
+    [line] = conf.problems()
+    assert "config.py:1: API_KEY: expected plain text" in line
+
+
+def test_an_older_config_py_that_is_not_there_is_told_with_the_line_that_names_it(conf: Directory) -> None:
+    conf.write("agent.yaml", "log: {level: INFO}\nlegacy_config: gone.py\n")
+    [line] = conf.problems()
+    assert line.startswith(f"{conf.path / 'agent.yaml'}:2: legacy_config: {conf.path / 'gone.py'}: cannot be read: No")
+
+
+def test_a_directory_without_agent_yaml_is_told_that_an_empty_one_is_enough(conf: Directory) -> None:
+    (conf.path / "agent.yaml").unlink()
+    assert conf.problems() == [f"{conf.path / 'agent.yaml'}: is not there; an empty file is enough"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from esl_agent.config.engines import engines_of, spell_out_engines, tools_exist
 from esl_agent.config.environment import Given, overlay
 from esl_agent.config.older_names import remarks
 from esl_agent.config.service import ServiceSettings
-from esl_agent.config.source import Document, KeyPath, describe, read
+from esl_agent.config.source import Document, KeyPath, Place, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
 from esl_agent.dialogue import template
 from esl_agent.errors import ConfigError
@@ -70,6 +70,8 @@ def load(
     directory = Path(directory)
     problems: list[str] = []
     agent = _read(directory / "agent.yaml", problems)
+    if not (directory / "agent.yaml").exists():
+        problems[:] = [f"{directory / 'agent.yaml'}: is not there; an empty file is enough"]
     given = _given(directory, agent, os.environ if environment is None else environment, problems)
     service, defaults = _service(agent, given, problems)
     files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
@@ -115,10 +117,15 @@ def _given(directory: Path, agent: Document, environment: Mapping[str, str], pro
     if not isinstance(named, str) or not named:
         return Given(environment)
     try:
-        return Given(environment, *constants.read(directory / named))
+        return Given(environment, *constants.read(directory / named, environment))
     except ConfigError as error:
-        problems.extend(error.problems)
+        place = agent.place(("legacy_config",))
+        problems.extend(error.problems if (directory / named).is_file() else _named_in(place, error.problems))
         return Given(environment)
+
+
+def _named_in(place: Place, problems: list[str]) -> list[str]:
+    return [f"{place}: legacy_config: {each}" for each in problems]
 
 
 def _service(
