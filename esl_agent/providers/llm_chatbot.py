@@ -3,9 +3,10 @@
     {"type": "user_message", "text": "...", "session_id": "<call>"}
     {"messages": ["...", "..."]}  or  {"message": "..."}  or  {"text": "..."}
 
-The service keeps the conversation itself, under the call's id; it is told what the caller said and nothing else. A
-socket serves one call, and after a question that was not answered in time, or not waited for, no other question: what
-comes late on it answers nobody.
+The service keeps the conversation itself, under the call's id; it is told what the caller said and nothing else, and
+each thing once: where its answer broke off, the rest of that is said again without asking it. A socket serves one call,
+and after a question that was not answered in time, or not waited for, no other question: what comes late on it answers
+nobody.
 
 The log lines ``[CHATBOT] WS send:`` and ``[CHATBOT] WebSocket response:`` are looked for by older tools. What is said
 stands in them only with ``log_text``.
@@ -26,9 +27,10 @@ from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ProviderError
 from esl_agent.providers.account import account
 from esl_agent.providers.base import CallContext, EngineContext, Identity, ReplyPart
+from esl_agent.providers.exchanges import Conversation
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_answer import reported
-from esl_agent.providers.llm_said import heard, parts, texts
+from esl_agent.providers.llm_said import texts
 from esl_agent.providers.quotes import shape
 from esl_agent.providers.sockets import ProviderSocket, open_socket
 from esl_agent.setting import STRICT, setting
@@ -124,6 +126,7 @@ class ChatbotCall:
         self.identity = chatbot.identity
         self._chatbot = chatbot
         self._session_id = session_id
+        self._conversation = Conversation(self._answer, chatbot.options.hang_up_on)
         # The socket that is free for the next question; whoever asks takes it away, so that two never share one.
         self._free: ProviderSocket | None = None
         self._is_over = False
@@ -146,7 +149,7 @@ class ChatbotCall:
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """The whole reply at once, a part for each of its texts."""
-        yield from parts(self._answer(heard(messages)), self._chatbot.options.hang_up_on)
+        yield from self._conversation.reply(messages)
 
     def _answer(self, words: str) -> list[str]:
         options, http = self._chatbot.options, self._chatbot.http

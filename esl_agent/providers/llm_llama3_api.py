@@ -18,7 +18,7 @@ from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, ReplyPart
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_calls import without_tools
-from esl_agent.providers.llm_said import heard, parts
+from esl_agent.providers.llm_said import parts
 from esl_agent.providers.quotes import shape
 from esl_agent.setting import STRICT, setting
 
@@ -76,7 +76,7 @@ class Llama3Api:
             history.pop(0)
         body: dict[str, Any] = {
             "system_prompt": "\n\n".join(each.content for each in messages if each.role == "system"),
-            "user_message": heard(messages),
+            "user_message": said[-1].content if said else "",
         }
         if history:
             body["conversation_history"] = [{"role": each.role, "content": each.content} for each in history]

@@ -3,7 +3,8 @@
     POST /webhooks/rest/webhook {"sender": "<call>", "message": "..."}
     [{"recipient_id": "<call>", "text": "..."}, {"recipient_id": "<call>", "image": "..."}]
 
-The assistant keeps the conversation itself, under the call's id; it is told what the caller said and nothing else.
+The assistant keeps the conversation itself, under the call's id; it is told what the caller said and nothing else,
+and each thing once: where its answer broke off, the rest of that is said again without asking it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from esl_agent import secret
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.providers.account import account
 from esl_agent.providers.base import CallContext, EngineContext, Identity, ReplyPart
+from esl_agent.providers.exchanges import Conversation
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.llm_answer import reported
-from esl_agent.providers.llm_said import heard, parts, texts
+from esl_agent.providers.llm_said import texts
 from esl_agent.providers.quotes import shape
 from esl_agent.setting import STRICT, setting
 
@@ -69,10 +71,13 @@ class Rasa:
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
         """Without a call: one conversation for all that is said."""
-        return self.answer(heard(messages), self._nobody)
+        return self.conversation(self._nobody).reply(messages)
 
-    def answer(self, words: str, sender: str) -> Iterator[ReplyPart]:
-        """What the assistant answers to ``words`` of ``sender``."""
+    def conversation(self, sender: str) -> Conversation:
+        """That of ``sender``."""
+        return Conversation(lambda words: self._answer(words, sender), self._options.hang_up_on)
+
+    def _answer(self, words: str, sender: str) -> list[str]:
         query = {"token": self._token} if self._token else None
         body = {"sender": sender, "message": words}
         with self._server.ask("POST", json=body, params=query, expect="application/json") as answer:
@@ -81,8 +86,7 @@ class Rasa:
             raise error
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
             raise self._server.error(f"expected a list of objects, got {shape(found)}")
-        said = texts([each.get("text") for each in found])
-        yield from parts(said or texts(self._options.empty), self._options.hang_up_on)
+        return texts([each.get("text") for each in found]) or texts(self._options.empty)
 
 
 class RasaCall:
@@ -90,9 +94,8 @@ class RasaCall:
 
     def __init__(self, rasa: Rasa, call_id: str) -> None:
         self.identity = rasa.identity
-        self._rasa = rasa
-        self._id = call_id
+        self._conversation = rasa.conversation(call_id)
         self.prepare = rasa.prepare
 
     def reply(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> Iterator[ReplyPart]:
-        return self._rasa.answer(heard(messages), self._id)
+        return self._conversation.reply(messages)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from esl_agent.dialogue.actions import Message
 from esl_agent.providers.base import HangUpPart, ReplyPart, TextPart
 from esl_agent.providers.llm_text import Speakable
 
@@ -36,8 +35,3 @@ def parts(said: Iterable[str], hang_up_on: str) -> Iterator[ReplyPart]:
             yield TextPart(text)
     if filter.hang_up:
         yield HangUpPart()
-
-
-def heard(messages: Sequence[Message]) -> str:
-    """What the caller said last."""
-    return next((message.content for message in reversed(messages) if message.role == "user"), "")

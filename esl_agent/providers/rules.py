@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.tools import FAILED
 from esl_agent.providers.base import EngineContext, HangUpPart, Identity, ReplyPart, TextPart, ToolCallPart
+from esl_agent.providers.exchanges import Exchange, exchanges, normalised, sentences, unheard
 from esl_agent.setting import STRICT, setting
 
 #: Characters of what was heard that are compared and repeated; nobody says more to a rule.
@@ -95,22 +96,22 @@ class Rules:
         """The answer to the last message of the caller, a sentence at a time, or to what a tool answered."""
         used: Counter[int] = Counter()
         before = _OTHERWISE
-        heard = ""
-        for message, following in zip(messages, [*messages[1:], None], strict=True):
-            if message.role != "user":
-                continue
-            heard = message.content[:MAX_HEARD]
-            if following is not None and following.role == "assistant":
-                before, _ = self._chosen(heard, before)
+        *earlier, last = exchanges(messages) or [Exchange("")]
+        for each in earlier:
+            if each.is_answered:
+                before, _ = self._chosen(each.words[:MAX_HEARD], before)
                 used[before] += 1
+        heard = last.words[:MAX_HEARD]
         number, captured = self._chosen(heard, before)
-        if messages and messages[-1].role == "tool":
-            yield from _sentences(self._after_tool(number, messages[-1].content))
+        if last.result is not None and (number == _OTHERWISE or last.tool == self._options.rules[number].tool):
+            yield from _sentences(self._after_tool(number, last.result))
             return
         said = self._options.otherwise if number == _OTHERWISE else self._options.rules[number].say
         variants = (said,) if isinstance(said, str) else said
         if variants:
-            yield from _sentences(_filled(variants[used[number] % len(variants)], heard, captured))
+            text = _filled(variants[used[number] % len(variants)], heard, captured)
+            rest = unheard([text], last.answer) if last.is_rest else []
+            yield from _sentences("".join(rest) or text)
         if number == _OTHERWISE:
             return
         rule = self._options.rules[number]
@@ -147,11 +148,6 @@ class Rules:
         return best, best_captured
 
 
-def normalised(text: str) -> list[str]:
-    """The words of ``text`` in lower case, without punctuation, in any script."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'"))
-
-
 def match(phrase: str, words: list[str], threshold: float) -> tuple[float, tuple[str, ...]]:
     """(how well ``words`` fit ``phrase``, 0 below ``threshold``; what its stars stand for)."""
     if "*" in phrase:
@@ -185,7 +181,7 @@ def _common_in_order(first: list[str], second: list[str]) -> int:
 
 
 def _sentences(text: str) -> Iterator[TextPart]:
-    for sentence in re.findall(r"\S.*?(?:[.!?;:]+(?:\s+|$)|$)", text, re.DOTALL):
+    for sentence in sentences(text):
         yield TextPart(sentence)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from esl_agent import config
 from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.transcript import UNHEARD
 from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.base import CallContext, HangUpPart, TextPart
 from esl_agent.providers.llm_chatbot import ChatbotOptions
@@ -88,6 +89,15 @@ def test_one_session_for_all_is_there_for_whoever_wants_it(stack):
     pretend = service(stack)
     ask(call(pretend, session_id="freeswitch_session"))
     assert pretend.questions[0]["session_id"] == "freeswitch_session"
+
+
+def test_the_rest_of_an_answer_that_broke_off_is_said_without_asking_again(stack):
+    pretend = service(stack, [says({"message": "We open at nine. On Sundays at ten."})])
+    of_call = call(pretend)
+    assert ask(of_call) == "We open at nine. On Sundays at ten."
+    broken = (Message("user", "when do you open?"), Message("assistant", "We open at nine."), Message("user", UNHEARD))
+    assert [part.text.strip() for part in of_call.reply(broken)] == ["On Sundays at ten."]
+    assert [each["text"] for each in pretend.questions] == ["when do you open?"]
 
 
 def test_the_socket_is_open_before_the_first_question_and_closed_with_the_call(stack):

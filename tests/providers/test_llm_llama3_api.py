@@ -9,6 +9,7 @@ import pytest
 
 from esl_agent import config
 from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.transcript import UNHEARD
 from esl_agent.errors import ProviderError
 from esl_agent.providers.base import HangUpPart, TextPart
 from esl_agent.testing.pretend_llama3_api import PretendLlama3Api
@@ -47,6 +48,12 @@ def test_later_the_history_begins_with_the_caller_and_lacks_the_last_words(llama
         {"role": "user", "content": "hello"},
         {"role": "assistant", "content": "How can I help?"},
     ]
+
+
+def test_it_goes_on_with_an_answer_that_broke_off(llama):
+    body = asked(llama, PROMPT, *turns("when are you open?", "From nine", UNHEARD))
+    assert body["user_message"] == UNHEARD
+    assert [turn["content"] for turn in body["conversation_history"]] == ["when are you open?", "From nine"]
 
 
 @pytest.mark.parametrize(("most", "kept"), [(0, 0), (1, 0), (2, 2), (3, 2), (4, 4), (10, 10), (100, 12)])

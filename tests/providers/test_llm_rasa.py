@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from esl_agent.dialogue.actions import Message
+from esl_agent.dialogue.transcript import UNHEARD
 from esl_agent.errors import ProviderError
 from esl_agent.providers.base import CallContext, HangUpPart, TextPart
 from esl_agent.testing.pretend_model import KEY
@@ -82,3 +83,33 @@ def test_without_a_token_none_is_sent():
     with PretendRasa(key="") as rasa:
         assert list(engine("rasa", url=rasa.url).reply(HISTORY))
         assert rasa.http.requests[0].query == {}
+
+
+def said(parts: Any) -> str:
+    return " ".join(part.text.strip() for part in parts if isinstance(part, TextPart))
+
+
+def broken(heard: str, words: str = "yes") -> tuple[Message, ...]:
+    return (Message("user", words), Message("assistant", heard), Message("user", UNHEARD))
+
+
+def test_the_rest_of_its_answer_is_said_without_answering_its_next_question(rasa):
+    rasa.texts = ["Two pizzas, then.", "Which size? There are three."]
+    of_call = ours(rasa).for_call(CallContext("call-1", print))
+    assert said(of_call.reply((Message("user", "yes"),))) == "Two pizzas, then. Which size? There are three."
+    assert said(of_call.reply(broken("Two pizzas, then. Which"))) == "Which size? There are three."
+    assert [body["message"] for body in rasa.bodies] == ["yes"]
+
+
+def test_what_another_model_began_it_is_asked_in_the_caller_s_words(rasa):
+    of_call = ours(rasa).for_call(CallContext("call-1", print))
+    assert said(of_call.reply(broken("We open", "opening hours"))) == "Hello there. How are you?"
+    list(of_call.reply((*broken("We open", "opening hours")[:2], Message("user", f"{UNHEARD} and on Sunday?"))))
+    assert [body["message"] for body in rasa.bodies] == ["opening hours", "and on Sunday?"]
+
+
+def test_the_same_words_about_another_answer_are_asked(rasa):
+    of_call = ours(rasa).for_call(CallContext("call-1", print))
+    list(of_call.reply((Message("user", "yes"),)))
+    list(of_call.reply((Message("user", "yes"), Message("assistant", "Fine."), *broken("Then I will"))))
+    assert [body["message"] for body in rasa.bodies] == ["yes", "yes"]

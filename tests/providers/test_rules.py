@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.dialogue.tools import tool_message
+from esl_agent.dialogue.transcript import UNHEARD
 from esl_agent.providers.base import EngineContext, HangUpPart, ReplyPart, TextPart, ToolCallPart
-from esl_agent.providers.rules import AfterTool, Rule, Rules, RulesOptions, match, normalised
+from esl_agent.providers.exchanges import normalised
+from esl_agent.providers.rules import AfterTool, Rule, Rules, RulesOptions, match
 from tests.providers.contract import LanguageModelContract
 
 OPTIONS = RulesOptions(
@@ -101,6 +103,23 @@ def test_a_phrase_said_word_for_word_matches_best_of_all(words: list[str]) -> No
     assert normalised(" ".join(words).upper()) == words
 
 
+def test_the_rest_of_a_model_s_answer_is_the_rule_s_answer_to_what_the_caller_said() -> None:
+    assert replied("hello", "Good d", UNHEARD) == "Hello. How are you?"
+    assert replied("thank you", "Not at", UNHEARD, "all, ", UNHEARD) == "You are welcome."
+    assert replied("elephants", "They are", UNHEARD) == "Pardon?"
+
+
+def test_what_was_heard_of_a_rule_s_own_answer_is_not_said_twice() -> None:
+    assert replied("hello", "Hello. How", UNHEARD) == "How are you?"
+    assert replied("hello", "Hello. How are you?", UNHEARD) == "Hello. How are you?"
+
+
+def test_an_answer_that_broke_off_is_one_answer_in_what_follows() -> None:
+    assert replied("hello", "Hello. How", UNHEARD, "How are you?", "hello") == "Hello again."
+    assert replied("hello", "Hello. How", UNHEARD, "How are you?", "fine thank you") == "Good to hear."
+    assert replied("hello", "Hi. Fi", UNHEARD + " fine thank you") == "Good to hear."
+
+
 PERSON = RulesOptions(
     rules=(
         Rule(
@@ -127,8 +146,8 @@ def parts(*messages: Message, tools: list[ToolSpec] = TOOLS) -> list[ReplyPart]:
     return list(Rules(PERSON, EngineContext()).reply(messages, tools))
 
 
-def after(said: str, result: str) -> list[ReplyPart]:
-    call = ToolCall("c", "any")
+def after(said: str, result: str, tool: str = "transfer") -> list[ReplyPart]:
+    call = ToolCall("c", tool)
     return parts(Message("user", said), Message("assistant", "x", (call,)), Message("tool", result, tool_call_id="c"))
 
 
@@ -164,7 +183,7 @@ def test_a_tool_that_failed_is_apologised_for_and_not_called_again() -> None:
 
 
 def test_what_a_tool_found_out_is_told_field_by_field() -> None:
-    found = after("where is order 7", '{"status":"on its way {result}"}')
+    found = after("where is order 7", '{"status":"on its way {result}"}', "order_status")
     assert "".join(part.text for part in found if isinstance(part, TextPart)) == (
         'It is on its way {result}. I mean {"status":"on its way {result}"}.'
     )
@@ -189,6 +208,22 @@ def test_after_a_tool_the_conversation_goes_on() -> None:
         Message("user", "thank you"),
     )
     assert parts(*history) == [TextPart("You are welcome.")]
+
+
+def test_words_after_a_tool_that_broke_off_are_said_again_and_the_tool_is_not_run_again() -> None:
+    call = ToolCall("c", "transfer")
+    found = parts(
+        Message("user", "speak to a person"),
+        Message("assistant", "Of course, one moment.", (call,)),
+        Message("tool", "failed: no", tool_call_id="c"),
+        Message("assistant", "I am sorry, nobody"),
+        Message("user", UNHEARD),
+    )
+    assert found == [TextPart("I am sorry, nobody answers there. "), TextPart("Can I help?")]
+
+
+def test_a_tool_that_another_model_ran_is_not_taken_for_the_rule_s_own() -> None:
+    assert after("thank you", "42", "look_up") == [TextPart("You are welcome.")]
 
 
 def test_arguments_without_a_tool_are_a_mistake() -> None:
