@@ -117,9 +117,10 @@ class Attempt(Generic[T]):
         *,
         due: float,
         slot_patience: float,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """``make`` opens the request; it is called in the new greenlet. ``live``: has it until it is
-        ended. ``due``: for whoever waits; not used here."""
+        """``make`` opens the request; it is called in the new greenlet, and before it and without a slot ``ready``,
+        which may wait. ``live``: has it until it is ended. ``due``: for whoever waits; not used here."""
         self.due = due
         self.has_begun = False
         """Whether its account had a free slot."""
@@ -132,14 +133,14 @@ class Attempt(Generic[T]):
         self._live = live
         live.add(self)
         self._is_probe = account.breaker.begin()
-        self._greenlet = gevent.spawn(self._run, make, arrivals, slot_patience)
+        self._greenlet = gevent.spawn(self._run, ready, make, arrivals, slot_patience)
 
     @property
     def name(self) -> str:
         return self._account.identity.name
 
     def served(self) -> None:
-        """It is complete. Its greenlet is left alone: it may still be saying goodbye to the service."""
+        """It is complete. Its greenlet is left alone for a while: it may still be saying goodbye."""
         if self._end(kill=False):
             self._account.breaker.succeeded(self._is_probe)
             self._tell()
@@ -180,6 +181,7 @@ class Attempt(Generic[T]):
 
     def _run(
         self,
+        ready: Callable[[], None],
         make: Callable[[Tally], Generator[T]],
         arrivals: Queue[tuple[Attempt[T], object]],
         slot_patience: float,
@@ -187,6 +189,7 @@ class Attempt(Generic[T]):
         account = self._account
         outcome: object = ENDED
         try:
+            ready()
             with (
                 account.slots.one(account.stage, account.identity.at_once, slot_patience),
                 closing(make(self._tally)) as pieces,

@@ -77,8 +77,8 @@ class _Race(Generic[P, T]):
 
 class Request(Generic[P, T]):
     """Runs once. ``open`` puts the request to a provider. ``now`` says how long the caller has waited; ``is_waiting``
-    whether he does. ``is_last``: after this piece nothing is waited for. ``keeps``: pieces are used as they come, so
-    that nothing can be taken back after the first one."""
+    whether he does. ``is_last``: after this piece nothing is waited for. ``ready`` waits until a provider can be
+    asked. ``keeps``: pieces are used as they come, so that nothing can be taken back after the first one."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Request(Generic[P, T]):
         *,
         is_waiting: Callable[[], bool] = lambda: True,
         is_last: Callable[[T], bool] = lambda piece: False,
+        ready: Callable[[P], None] = lambda provider: None,
         keeps: bool,
     ) -> None:
         self._choice = choice
@@ -97,6 +98,7 @@ class Request(Generic[P, T]):
         self._now = now
         self._is_waiting = is_waiting
         self._is_last = is_last
+        self._ready = ready
         self._keeps = keeps
         self._ends_by = now() + patience.limit
         self._used = 0
@@ -203,6 +205,7 @@ class Request(Generic[P, T]):
             self._choice.live,
             due=due,
             slot_patience=slot,
+            ready=lambda: self._ready(candidate.provider),
         )
         race.running[attempt] = candidate
 

@@ -163,6 +163,7 @@ class ResilientRecogniser(_Stage[SpeechToText]):
             waited,
             is_waiting=lambda: feed.ended_at is not None,
             is_last=lambda transcript: transcript.final,
+            ready=lambda provider: None if provider.streaming else feed.wait_for_end(),
             keeps=False,
         )
         try:
@@ -178,8 +179,6 @@ def _listen(provider: SpeechToText, feed: Feed, rate: int, tally: Tally) -> Gene
     reader = iter(feed)
     tally.seconds = lambda: reader.taken / (2 * rate)
     try:
-        if not provider.streaming:
-            feed.wait_for_end()
         for transcript in provider.recognise(reader, rate):
             if not isinstance(transcript, Transcript):
                 raise ProviderError("stt", f"{provider.identity.name}: {type(transcript).__name__}, no transcript")

@@ -226,7 +226,7 @@ def test_a_full_account_is_left_to_those_who_have_it() -> None:
     desk = Desk("clip", [first, engine("clip", "B")], settings=settings)
     calls = [gevent.spawn(desk.new_call().whole, CLAUSE) for _ in range(5)]
     until(lambda: sum(call.ready() for call in calls) == 3)
-    assert not desk.accounts.breaker("tts", first.identity).is_open
+    assert not desk.accounts.breaker("tts", first.identity, first.voice).is_open
     gate.set()
     gevent.joinall(calls, raise_error=True)
     assert first.begun == 2
@@ -239,7 +239,7 @@ def test_a_service_is_not_blamed_for_an_account_that_stays_full() -> None:
     with desk.accounts.slots("tts", only.identity).one("tts", 1, 0.0), pytest.raises(ProviderError, match="free slot"):
         desk.ask()
     assert only.begun == 0
-    assert not desk.accounts.breaker("tts", only.identity).is_open
+    assert not desk.accounts.breaker("tts", only.identity, only.voice).is_open
 
 
 def test_the_last_provider_waits_for_its_account_as_long_as_the_caller_does() -> None:
@@ -414,6 +414,27 @@ def test_recognisers_that_stream_and_that_do_not_replace_each_other(before: bool
     spoken.stop()
     assert listening.get(timeout=5.0) == "one two"
     assert desk.wrapped.streaming is after
+
+
+def test_a_recogniser_that_waits_for_the_end_of_the_sound_leaves_its_account_to_others_meanwhile() -> None:
+    def dies(audio: Any) -> Iterator[Transcript]:
+        next(audio)
+        raise ProviderError("stt", "gone")
+        yield
+
+    spoken = Spoken()
+    patient = Scripted("B", echo, streaming=False)
+    patient.identity = Identity("B", "x", at_once=1)
+    desk = Desk("stt", [Scripted("A", dies), patient])
+    listening = gevent.spawn(desk.ask, iter(spoken))
+    spoken.say(b"one ")
+    gevent.sleep(0.01)
+    slots = desk.accounts.slots("stt", patient.identity)
+    assert (slots.taken, listening.ready()) == (0, False)
+    with slots.one("stt", 1, 0.0):
+        spoken.stop()
+        gevent.sleep(0.001)
+    assert listening.get(timeout=5.0) == "one "
 
 
 def test_a_thread_that_sends_the_sound_to_a_recogniser_that_was_given_up_comes_to_its_end() -> None:
