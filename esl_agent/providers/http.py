@@ -51,6 +51,8 @@ RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _SETUP = frozenset({401, 402, 403, 407})
 #: A refusal with status 429 that is no matter of time (OpenAI, and what imitates it), and one with 400 (Anthropic).
 _QUOTA = ("insufficient_quota", "quota_exceeded", "billing", "credit balance")
+#: In what ngrok says in place of the server behind it, with 404, 502 or 400 (ngrok-docs, errors).
+_TUNNEL = "ERR_NGROK_"
 #: How an answer may be packed.
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 #: In an address that an error names: voices are asked with their text in it.
@@ -294,8 +296,11 @@ class Answer:
 
     def refusal(self) -> ProviderError:
         """The ProviderError for a status that is none of 2xx."""
-        code, message = told(self.excerpt())
+        excerpt = self.excerpt()
+        code, message = told(excerpt)
         blame = blame_for(self.status, f"{code} {message}" if "credit balance" in message else code)
+        if _TUNNEL in f"{self.headers.get('ngrok-error-code', '')} {excerpt}":
+            blame = "service"  # whose server is away for now, whatever the status
         should_retry = {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""), blame == "service")
         moved = f"moved to {self.headers['Location']}" if "Location" in self.headers else ""
         why = unquoted(one_line(f"{code} {message}"), texts_of(*self._sent))

@@ -74,6 +74,20 @@ def test_what_cannot_be_unpacked_is_no_answer(pretend, coding, body):
     assert failure(ours(pretend)).blame == "service"
 
 
+@pytest.mark.parametrize(
+    ("status", "page", "headers"),
+    [
+        (404, "<html>Tunnel abc.ngrok-free.app not found<p>ERR_NGROK_3200", {}),
+        (400, "<html>" + " " * 3000 + "ERR_NGROK_8012", {}),
+        (404, "", {"ngrok-error-code": "ERR_NGROK_3200"}),
+    ],
+)
+def test_a_tunnel_that_has_lost_its_server_is_no_matter_of_setup(pretend, status, page, headers):
+    pretend.faults = [Fault(instead=Reply(page.encode(), status, "text/html", headers))]
+    error = failure(ours(pretend))
+    assert (error.retryable, error.blame) == (True, "service")
+
+
 def test_an_address_that_has_moved_is_a_matter_of_setup(pretend):
     headers = {"Location": f"https://elsewhere.example/v2?key={KEY}"}
     pretend.faults = [Fault(instead=Reply(b"", 308, "text/html", headers))]
