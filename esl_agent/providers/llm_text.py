@@ -25,23 +25,24 @@ class Speakable:
 
     def feed(self, piece: str) -> str:
         """What can be said now; the beginning of what may be a sign is held back."""
-        self._held += piece
+        text, at = self._held + piece, 0
         said = []
         while True:
             if self._until is not None:
-                end = _pattern(self._until).search(self._held)
+                end = _pattern(self._until).search(text, at)
                 if end is None:
-                    self._held = self._held[1 - len(self._until) :]
+                    self._held = text[max(at, len(text) + 1 - len(self._until)) :]
                     break
-                self._held, self._until = self._held[end.end() :], None
-            sign = self._any_sign.search(self._held)
+                at, self._until = end.end(), None
+            sign = self._any_sign.search(text, at)
             if sign is None:
+                self._held = text[at:]
                 whole = len(self._held) - self._begun()
                 said.append(self._held[:whole])
                 self._held = self._held[whole:]
                 break
-            said.append(self._held[: sign.start()])
-            self._held = self._held[sign.end() :]
+            said.append(text[at : sign.start()])
+            at = sign.end()
             self._until = self._closings[(sign.lastindex or 1) - 1]
             self.hang_up = self.hang_up or self._until is None
         return "".join(said)
