@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from esl_agent.costs import CallCosts, Passed
+from esl_agent.costs import CallCosts, Passed, shown
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.cascade import Cascade
@@ -278,7 +278,8 @@ class Call:
             self.leg.show(values)
 
     def _budget_passed(self, passed: Passed, now: float) -> None:
-        facts = {"scope": passed.scope, "limit": passed.is_limit, "amount": passed.amount, "spent": passed.spent}
+        spent = shown(passed.spent)
+        facts = {"scope": passed.scope, "limit": passed.is_limit, "amount": passed.amount, "spent": spent}
         self.journal.note("budget", now, **facts)
         self.leg.announce("esl_agent::budget", {name: str(value).lower() for name, value in facts.items()})
         if passed.is_first:

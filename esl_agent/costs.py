@@ -213,10 +213,10 @@ class CallCosts:
         parts = [_facts(part) | self._priced(part) for part in self._parts.values()]
         if not self.tariff:
             return {"parts": parts}
-        return {"currency": self.tariff.currency, "total": self.total, "parts": parts}
+        return {"currency": self.tariff.currency, "total": shown(self.total), "parts": parts}
 
     def _priced(self, part: Part) -> dict[str, float]:
-        return {} if self.tariff.find(part.name) is None else {"cost": self._cost(part)}
+        return {} if self.tariff.find(part.name) is None else {"cost": shown(self._cost(part))}
 
     @property
     def _day(self) -> Day:
@@ -234,6 +234,11 @@ class CallCosts:
         if day and (spent := self._day.spent) >= day:
             found.append(Passed("day", is_limit, day, spent, self.tariff.currency))
         return found
+
+
+def shown(amount: float) -> float:
+    """Money as it is written down: without what binary fractions make of it, and finer than any token's price."""
+    return round(amount, 9)
 
 
 def _facts(part: Part) -> dict[str, Any]:

@@ -17,7 +17,9 @@ log = logging.getLogger("esl_agent.call")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: Notes of single steps, logged at DEBUG: a dozen lines a turn, which the turn's own line sums up.
 DETAILS = frozenset({"phase", "clause", "play", "began", "played", "speech", "speech_ended", "media", "used"})
-#: Outside text is cut here in log lines.
+#: Decimal places of what is no time: money. Times have three.
+_PLACES = {"amount": 9, "spent": 9}
+#: Outside text is cut here in log lines and records.
 MAX_TEXT = 500
 
 
@@ -79,7 +81,7 @@ class Journal:
         if self._keep:
             self.notes.append(note)
         if is_logged:
-            shown = " ".join(f"{key}={self._shown(value)}" for key, value in facts.items())
+            shown = " ".join(f"{key}={self._logged(key, value)}" for key, value in facts.items())
             log.log(level, "call=%s t=%.3f %s %s", self.call_id, note.at, what, shown)
         if self._watch is not None:
             self._watch(self.call_id, note)
@@ -90,12 +92,24 @@ class Journal:
             "call": self.call_id,
             "notes": [
                 {"at": note.at, "what": note.what}
-                | {name: self._shown(value) for name, value in note.facts.items() if name not in ("at", "what")}
+                | {
+                    name: self._recorded(name, value)
+                    for name, value in note.facts.items()
+                    if name not in ("at", "what")
+                }
                 for note in self.notes
             ],
         }
 
-    def _shown(self, value: Any) -> Any:
+    def _logged(self, name: str, value: Any) -> Any:
+        """A value in a line of others: where words are shown, quotes tell where they end."""
+        recorded = self._recorded(name, value)
+        return repr(recorded) if isinstance(value, Private) and self._show_private else recorded
+
+    def _recorded(self, name: str, value: Any) -> Any:
+        """A value as it is."""
         if isinstance(value, Private):
-            return repr(one_line(value.text)) if self._show_private else str(value)
-        return one_line(value) if isinstance(value, str) else round(value, 3) if isinstance(value, float) else value
+            return one_line(value.text) if self._show_private else str(value)
+        if isinstance(value, float):
+            return round(value, _PLACES.get(name, 3))
+        return one_line(value) if isinstance(value, str) else value

@@ -128,7 +128,8 @@ def test_the_total_is_the_sum_of_its_parts_and_never_falls_whatever_servers_coun
         costs.used(used)
         totals.append(costs.total)
     record = costs.record()
-    assert record["total"] == math.fsum(part.get("cost", 0.0) for part in record["parts"])
+    sum_of_parts = math.fsum(part.get("cost", 0.0) for part in record["parts"])
+    assert record["total"] == pytest.approx(sum_of_parts, abs=1e-7, rel=1e-9)
     assert all(before <= after < math.inf for before, after in pairwise(totals))
     assert days.of("5000", TODAY()).spent == pytest.approx(costs.total)
     assert sum(part["requests"] for part in record["parts"]) == len(uses)
@@ -190,6 +191,13 @@ def test_the_record_says_who_was_used_for_what_and_which_counts_are_guesses():
             {"stage": "stt", "provider": "new", "requests": 1, "seconds": 2.5},
         ],
     }
+
+
+def test_money_is_written_down_as_it_is_counted():
+    costs = a_call()
+    costs.used(Used("llm", "openai/small", Usage(input_tokens=1700)))
+    costs.used(Used("tts", "elevenlabs", Usage(characters=1020)))
+    assert json.dumps(costs.record()["total"]) == "0.10234"
 
 
 def test_without_prices_what_was_used_is_still_told_and_no_cost_is_claimed():

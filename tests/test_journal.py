@@ -81,6 +81,31 @@ def test_a_record_can_be_kept_as_json():
     assert json.loads(json.dumps(journal.record())) == journal.record()
 
 
+def test_a_record_has_the_words_themselves_and_a_log_line_has_them_in_quotes(log):
+    journal = Journal("one", 0.0, show_private=True)
+    journal.note("clause", 1.0, text=Private("What can I do for you?"))
+    journal.note("caller", 1.0, text=Private("It's \\ mine"))
+    journal.note("caller", 1.0, text=Private("It's mine"))
+    assert [note["text"] for note in journal.record()["notes"]] == [
+        "What can I do for you?",
+        "It's \\ mine",
+        "It's mine",
+    ]
+    assert log.messages[-1].endswith('caller text="It\'s mine"')
+
+
+def test_money_is_not_rounded_like_times():
+    journal = Journal("one", 0.0)
+    journal.note("budget", 1.0, amount=0.0005, spent=0.00136, latency=0.00136)
+    assert journal.record()["notes"][0] == {
+        "at": 1.0,
+        "what": "budget",
+        "amount": 0.0005,
+        "spent": 0.00136,
+        "latency": 0.001,
+    }
+
+
 def test_one_line_keeps_ordinary_words():
     assert one_line("Grüße, 你好 – ok") == "Grüße, 你好 – ok"
 

@@ -71,7 +71,7 @@ def test_a_cough_is_told_and_nothing_of_what_the_agent_was_saying_is_lost(made: 
 def test_what_is_printed_is_what_was_understood(made: tuple[int, str, Path]) -> None:
     _, printed, directory = made
     notes = json.loads((directory / "record.json").read_text())["notes"]
-    understood = [note["text"].strip("'") for note in notes if note["what"] == "caller"]
+    understood = [note["text"] for note in notes if note["what"] == "caller"]
     assert understood[-1] == "goodbye"
     for text in filter(None, understood):
         assert f"caller    {text}" in printed
