@@ -14,7 +14,7 @@ import yaml
 from esl_agent import config
 from esl_agent.errors import Stage
 from esl_agent.lineup import make_lineup
-from esl_agent.providers import registry
+from esl_agent.providers import openai_key, registry
 
 PAGE = Path(__file__).parent.parent / "docs" / "providers.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -30,6 +30,7 @@ def blocks(page: str = TEXT) -> Iterator[tuple[str, str]]:
 
 def key_variables(text: str) -> Iterator[str]:
     """Every environment variable that a key may come from: those of the defaults, and those that ``text`` names."""
+    yield openai_key.VARIABLE
     yield from re.findall(r"\w+_env: *[\"']?(\w+)", text)
     for stage in get_args(Stage):
         for name in registry.names(stage):

@@ -15,6 +15,7 @@ from esl_agent.config.environment import variables
 from esl_agent.config.service import ServiceSettings
 from esl_agent.config.source import KeyPath
 from esl_agent.config.validate import group_in, is_by_name, settings_of
+from esl_agent.providers import openai_key
 
 _HEAD = """# Settings
 
@@ -87,18 +88,28 @@ def _environment(engines: Catalogue) -> str:
             for name, path, _ in variables(engines.options_class(stage, engine)):
                 found[name] = " and ".join(filter(None, (found.get(name), f"{stage} engine {engine}: `{_path(path)}`")))
     lines = ["| variable | sets |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in sorted(found.items()))]
-    named: dict[str, str] = {}
-    for stage in STAGES:
-        for engine in engines.names(stage):
-            for name, _, item in settings_of(engines.options_class(stage, engine)):
-                if name.endswith("_env") and isinstance(item.default, str) and item.default:
-                    named.setdefault(item.default, f"{stage} engine {engine}: the secret that `{name}` names")
-    named.setdefault("FREESWITCH_PASSWORD", "`event_socket`: the secret that `password_env` names")
+    named = _secrets(engines)
     lines += [f"| `{name}` | {what} |" for name, what in sorted(named.items())]
     return (
         "What is set in the environment wins over the files; an empty variable counts as not set. Between the two come "
         "the constants of `legacy_config`. [migrating.md](migrating.md) lists every older name.\n\n"
     ) + ("\n".join(lines) + "\n")
+
+
+def _secrets(engines: Catalogue) -> dict[str, str]:
+    """Each variable that holds a secret unless YAML names another, and whose."""
+    whose: dict[tuple[str, str], list[str]] = {}
+    for stage in STAGES:
+        for engine in engines.names(stage):
+            for name, _, item in settings_of(engines.options_class(stage, engine)):
+                is_shared = item.metadata.get("description") == openai_key.DOC
+                variable = openai_key.VARIABLE if is_shared else item.default if name.endswith("_env") else ""
+                if isinstance(variable, str) and variable:
+                    whose.setdefault((variable, name), []).append(f"{stage} {engine}")
+    found = {variable: f"{', '.join(of)}: the secret that `{name}` names" for (variable, name), of in whose.items()}
+    if openai_key.VARIABLE in found:
+        found[openai_key.VARIABLE] += "; where it names none, of OpenAI's own hosts only"
+    return {**found, "FREESWITCH_PASSWORD": "`event_socket`: the secret that `password_env` names"}
 
 
 def _path(path: KeyPath) -> str:

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from esl_agent import secret
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ProviderError
+from esl_agent.providers import openai_key
 from esl_agent.providers.account import account
 from esl_agent.providers.base import (
     EngineContext,
@@ -44,9 +44,7 @@ class OpenAiModelOptions:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     model: str = setting("gpt-6-luna", "The model, as the server calls it.")
     url: str = setting("https://api.openai.com/v1", "Where `/chat/completions` is.", pattern="^https?://")
-    api_key_env: str = setting(
-        "OPENAI_API_KEY", "Environment variable that holds the key. Empty, and no file: the server needs none."
-    )
+    api_key_env: str = setting("", openai_key.DOC)
     api_key_file: str = setting("", "File that holds the key, if no variable does.")
     key_header: str = setting(
         "Authorization", "Header the key goes into, there as `Bearer`. Azure: `api-key`.", pattern="^[A-Za-z-]+$"
@@ -71,9 +69,7 @@ class OpenAiModelOptions:
 class OpenAiModel:
     def __init__(self, options: OpenAiModelOptions, context: EngineContext) -> None:
         """Raises ConfigError without a key, where one is needed."""
-        key = ""
-        if options.api_key_env or options.api_key_file:
-            key = secret.required("llm: engine openai", options.api_key_env, options.api_key_file)
+        key = openai_key.key("llm: engine openai", options.url, options.api_key_env, options.api_key_file)
         self._options = options
         self.identity = Identity(f"openai/{options.model}", account(options.url, key), options.at_once)
         self._server = HttpServer(

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
-from esl_agent import secret
 from esl_agent.audio.wav import wav
+from esl_agent.providers import openai_key
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.http import Answer, HttpServer
@@ -46,7 +45,7 @@ class OpenAiRecogniserOptions:
     logprobs: bool = setting(False, "Ask how sure the model is. The gpt-4o models only.")
     temperature: float | None = setting(None, "Sent when set.", ge=0.0, le=1.0)
     rate: Literal[0, 8000, 16000] = setting(0, "Samples a second of the WAV file. 0: as the call has it.")
-    api_key_env: str = setting("OPENAI_API_KEY", "Environment variable with the key. Empty, or not set: without a key.")
+    api_key_env: str = setting("", openai_key.DOC)
     api_key_file: str = setting("", "File with the key, where the variable is not set.")
     ca_file: str = setting("", "Certificates (PEM) to trust instead of the usual ones.")
     at_once: int = setting(0, "Requests that the account may have at a time, of all calls. 0: no limit.", ge=0)
@@ -56,8 +55,7 @@ class OpenAiRecogniser:
     streaming = False
 
     def __init__(self, options: OpenAiRecogniserOptions, context: EngineContext) -> None:
-        find = secret.required if (urlsplit(options.url).hostname or "").endswith("openai.com") else _perhaps
-        key = find("stt: engine openai", options.api_key_env, options.api_key_file)
+        key = openai_key.key("stt: engine openai", options.url, options.api_key_env, options.api_key_file)
         self.identity = Identity(f"openai/{options.model}", account(options.url, key), options.at_once)
         self._options = options
         self._form = _form(options, context)
@@ -111,10 +109,6 @@ class OpenAiRecogniser:
     def _final(self, found: dict[str, Any]) -> Transcript:
         text = spoken(text_of(found, "text", self._server.error))
         return Transcript(text, final=True, confidence=_confidence(objects_in(found, "logprobs")))
-
-
-def _perhaps(where: str, variable: str, file: str) -> str:
-    return secret.secret(variable, file) or ""
 
 
 def _form(options: OpenAiRecogniserOptions, context: EngineContext) -> list[tuple[str, str]]:

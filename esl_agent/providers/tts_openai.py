@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from esl_agent.errors import ConfigError
-from esl_agent.providers import mp3
+from esl_agent.providers import mp3, openai_key
 from esl_agent.providers.account import account
 from esl_agent.providers.base import EngineContext, Identity
 from esl_agent.providers.http import HttpServer
 from esl_agent.providers.sound import SOUND, Raw, pcm16
 from esl_agent.providers.spoken import speakable
 from esl_agent.providers.voice_key import voice_key
-from esl_agent.secret import required, secret
 from esl_agent.setting import STRICT, setting
 
 
@@ -39,7 +37,7 @@ class OpenAiVoiceOptions:
     lang_code: str = setting("", "Kokoro-FastAPI only: a for American English, b for British, and so on.")
     url: str = setting("https://api.openai.com/v1", "Up to and with /v1.", pattern="^https?://")
     ca_file: str = setting("", "Certificates (PEM) of a private server.")
-    api_key_env: str = setting("OPENAI_API_KEY", "Environment variable that holds the key; a local server needs none.")
+    api_key_env: str = setting("", openai_key.DOC)
     api_key_file: str = setting("", "File that holds it instead.")
     at_once: int = setting(0, "Requests at a time that the account or the server allows. 0: no limit.", ge=0, le=1000)
 
@@ -50,7 +48,7 @@ class OpenAiVoice:
     def __init__(self, options: OpenAiVoiceOptions, context: EngineContext) -> None:
         if options.format == "mp3" and not mp3.is_ready():
             raise ConfigError([f"tts: engine openai: format mp3: {mp3.MISSING}"])
-        key = _key(options)
+        key = openai_key.key("tts: engine openai", options.url, options.api_key_env, options.api_key_file)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._server = HttpServer("tts", options.url, headers=headers, secrets=(key,), ca_file=options.ca_file)
         self._body = _body(options)
@@ -70,15 +68,6 @@ class OpenAiVoice:
         body = {**self._body, "input": spoken}
         with self._server.ask("POST", "audio/speech", json=body, expect=SOUND) as answer:
             yield from pcm16(answer.pieces(), self._asked, self.rate, self._server.error, answer.content_type)
-
-
-def _key(options: OpenAiVoiceOptions) -> str:
-    """OpenAI itself wants one; whoever imitates it may."""
-    if (urlsplit(options.url).hostname or "").endswith("openai.com"):
-        return required("tts: engine openai", options.api_key_env, options.api_key_file)
-    if not secret(options.api_key_env, options.api_key_file):
-        return ""
-    return required("tts: engine openai", options.api_key_env, options.api_key_file)
 
 
 def _body(options: OpenAiVoiceOptions) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class TestOpenAi(HttpVoiceContract):
         return PretendOpenAiSpeech()
 
     def at(self, url: str, **options: Any) -> OpenAiVoice:
-        return OpenAiVoice(OpenAiVoiceOptions(url=f"{url}/v1", **options), ENGLISH)
+        return OpenAiVoice(OpenAiVoiceOptions(url=f"{url}/v1", api_key_env="OPENAI_API_KEY", **options), ENGLISH)
 
     def test_only_what_is_configured_is_sent(self) -> None:
         list(self.make().speak("Hello."))
@@ -83,7 +83,7 @@ class TestKokoro(HttpVoiceContract):
         return PretendOpenAiSpeech(kokoro=True)
 
     def at(self, url: str) -> OpenAiVoice:
-        options = OpenAiVoiceOptions(url=f"{url}/v1", model="kokoro", voice="af_heart", lang_code="a", api_key_env="")
+        options = OpenAiVoiceOptions(url=f"{url}/v1", model="kokoro", voice="af_heart", lang_code="a")
         return OpenAiVoice(options, ENGLISH)
 
 

@@ -147,7 +147,9 @@ def test_what_we_send_to_openai_is_what_its_types_say():
     from openai.types.audio.speech_create_params import SpeechCreateParams
 
     with PretendOpenAiSpeech() as service:
-        options = OpenAiVoiceOptions(url=f"{service.url}/v1", speed=1.2, instructions="Calmly.")
+        options = OpenAiVoiceOptions(
+            url=f"{service.url}/v1", api_key_env="OPENAI_API_KEY", speed=1.2, instructions="Calmly."
+        )
         list(OpenAiVoice(options, ENGLISH).speak(TEXT))
         body = service.requests[-1].json()
     assert set(body) <= set(get_type_hints(SpeechCreateParams))

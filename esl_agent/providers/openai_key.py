@@ -1,0 +1,27 @@
+"""The key of the engines ``openai``: OpenAI's own goes to OpenAI and nowhere else."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from esl_agent import secret
+
+#: Where OpenAI's own key is, unless YAML names another place.
+VARIABLE = "OPENAI_API_KEY"
+DOC = (
+    "Environment variable that holds the key; a name that is given is needed. Empty: OPENAI_API_KEY where `url` is "
+    "https at openai.com, and no key at any other host."
+)
+
+
+def key(where: str, url: str, variable: str, file: str) -> str:
+    """The key for ``url``, empty where none is sent. Raises ConfigError where one is needed and missing."""
+    variable = variable or (VARIABLE if is_openai(url) else "")
+    return secret.required(where, variable, file) if variable or file else ""
+
+
+def is_openai(url: str) -> bool:
+    """Whether ``url`` is OpenAI's own, so that nobody on the way and no other host sees the key."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return parts.scheme == "https" and (host == "openai.com" or host.endswith(".openai.com"))
