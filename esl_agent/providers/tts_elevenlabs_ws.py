@@ -102,7 +102,7 @@ class ElevenLabsSocketVoice:
                     socket.send(message)
             for answer in socket.messages(PATIENCE):
                 found = _object(answer)
-                if "audio" not in found and (found.get("error") or found.get("message")):
+                if "audio" not in found and (found.get("error") or found.get("code")):
                     raise _told(socket, found)
                 if found.get("audio"):
                     yield base64.b64decode(found["audio"], validate=True)

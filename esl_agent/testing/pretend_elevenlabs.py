@@ -150,6 +150,7 @@ class PretendElevenLabs:
             connection.send(json.dumps(answer))
             if not number:
                 connection.send('{"audio":null,"isFinal":null,"something":"new"}')
+                connection.send('{"type":"notice","message":"something newer"}')
         connection.send('{"isFinal":true,"audio":null}')
         connection.close(1000)
 
