@@ -2,28 +2,33 @@
 
 Drives the real dialogue and the real model; only ears and voice are text. The call's clock stands still while the
 caller types and jumps where the caller is silent, so greeting, questions, goodbye and apology come as on the telephone.
-What tools would do is told and not done: nobody is called, no server is asked.
+What tools would do is told and not done: nobody is called, no server is asked. Budgets hold as in a call, but of a day
+only this call is known; ears and voice cost nothing here.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, TextIO
 
+import gevent
 from gevent.queue import Empty, Queue
 
 from esl_agent.audio.pcm import FRAME_SECONDS
 from esl_agent.audio.vad import VadSettings
 from esl_agent.config import Config, DidConfig
+from esl_agent.costs import CallCosts, DayTotals, shown
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.template import Facts
 from esl_agent.errors import ConfigError
+from esl_agent.prices import Tariff
 from esl_agent.providers import registry
 from esl_agent.providers.base import CallContext, Engines, Identity, LanguageModel, Switched, Transcript, Used
 from esl_agent.providers.resilient import ResilientModel
@@ -56,7 +61,8 @@ def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> No
         raise ConfigError([f"nobody answers {number!r}: no file of dids/ is for it, and none is the default ({known})"])
     with beside(config.constants):
         models = [registry.make("llm", llm.name, llm.options, did.context) for llm in did.engines.llm]
-    converse(did, ResilientModel(models, did.settings.resilience, did.cascade.limits), lines_in, out)
+    model = ResilientModel(models, did.settings.resilience, did.cascade.limits)
+    converse(did, model, lines_in, out, tariff=Tariff(config.service.prices, config.service.currency))
 
 
 def converse(
@@ -65,9 +71,28 @@ def converse(
     lines_in: Iterable[str],
     out: TextIO,
     clock: Callable[[], float] = time.monotonic,
+    tariff: Tariff | None = None,
 ) -> None:
-    """As ``run``, with the DID and the model at hand."""
-    _Conversation(did, model, out, clock).run(lines_in)
+    """As ``run``, with the DID and the model at hand. What is logged meanwhile is told on lines of its own."""
+    conversation = _Conversation(did, model, out, clock, tariff or Tariff())
+    logged = _Logged(conversation.logged)
+    logging.getLogger().addHandler(logged)
+    try:
+        conversation.run(lines_in)
+    finally:
+        logging.getLogger().removeHandler(logged)
+
+
+class _Logged(logging.Handler):
+    """Warnings of the engines, in the terminal in which the conversation is."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self._tell(record.getMessage() + (f": {error!r}" if error is not None else ""))
 
 
 class _Clock:
@@ -129,15 +154,20 @@ class _Frames:
 class _Conversation:
     """One call in text. Everything happens in the caller's greenlet but the work of the engines."""
 
-    def __init__(self, did: DidConfig, model: LanguageModel, out: TextIO, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, did: DidConfig, model: LanguageModel, out: TextIO, clock: Callable[[], float], tariff: Tariff
+    ) -> None:
         self._did = did
         self._out = out
         self._clock = _Clock(clock)
         self._events: Queue[ev.Event] = Queue()
         self._keyboard = _Keyboard()
-        name = f"talk {did.name}"
-        self._engines = Engines(self._keyboard, model, _Screen()).for_call(CallContext(name, self._told))
-        self._workers = Workers(self._engines, SpeechCache(), RATE, self._events.put, name)
+        self._name = f"talk {did.name}"
+        budget, zone = did.settings.budget, did.zone
+        self._costs = CallCosts(did.key, budget, tariff, DayTotals(), lambda: datetime.now(zone).date())
+        context = CallContext(self._name, self._told, self._costs.affordable)
+        self._engines = Engines(self._keyboard, model, _Screen()).for_call(context)
+        self._workers = Workers(self._engines, SpeechCache(), RATE, self._events.put, self._name)
         facts = Facts("talk", did.settings.did, did.name, "", "", datetime.now(did.zone))
         self._dialogue = Cascade(
             did.cascade.filled(facts, did.language),
@@ -147,8 +177,9 @@ class _Conversation:
             languages={tag: language.cascade.filled(facts, tag) for tag, language in did.languages.items()},
         )
         self._texts: dict[tuple[int, int], str] = {}
-        self._asked: dict[int, float] = {}
-        self._first_words: dict[int, float] = {}
+        self._asked: dict[tuple[int, int], float] = {}
+        """When the model was asked: by turn, and by how often it had been asked in it before."""
+        self._first_words: dict[tuple[int, int], float] = {}
         self._thought: dict[int, str] = {}
         self._speaking: int | None = None
         workers = self._workers
@@ -197,10 +228,33 @@ class _Conversation:
         finally:
             self._workers.close()
             self._engines.close()
+        gevent.sleep(0)  # those who were stopped say what they had used
+        self._tell_costs()
+
+    def logged(self, message: str) -> None:
+        """Tell what was logged."""
+        self._say(f"-- {safe_text(message.removeprefix(f'call={self._name} '), _MAX_TEXT)}")
 
     def _told(self, told: Used | Switched) -> None:
         if isinstance(told, Switched):
             self._say(f"-- {told.stage}: {told.after} instead of {told.before}: {told.reason}")
+            return
+        self._costs.used(told)
+        for passed in self._costs.news():
+            self._say(f"-- budget: {passed}")
+            if passed.is_limit:
+                self._events.put(ev.BudgetSpent(passed.scope))
+
+    def _tell_costs(self) -> None:
+        """What the model has cost, where that is known."""
+        if not self._costs.tariff:
+            return
+        for part in self._costs.record()["parts"]:
+            tokens = f"{part.get('input_tokens', 0)} tokens in, {part.get('output_tokens', 0)} out"
+            cost = f"{part['cost']:g}" if "cost" in part else "no price"
+            estimated = ", in part estimated" if "estimated" in part else ""
+            self._say(f"-- {safe_text(part['provider'])}: {part['requests']} requests, {tokens}{estimated}: {cost}")
+        self._say(f"-- the model cost {shown(self._costs.total):g} {self._costs.tariff.currency}".rstrip())
 
     def _read(self, lines: Iterator[str]) -> str | None:
         """The caller's next line; None at the end."""
@@ -245,7 +299,9 @@ class _Conversation:
         self._receive(ev.Tick())
 
     def _until_the_caller_may_speak(self) -> None:
-        while self._dialogue.phase not in (*_CALLERS_TURN, *_GONE):
+        while self._dialogue.phase not in _GONE:
+            if self._dialogue.phase in _CALLERS_TURN and self._events.empty():
+                return
             due = self._dialogue.next_deadline
             assert due is not None
             try:
@@ -256,10 +312,10 @@ class _Conversation:
 
     def _receive(self, event: ev.Event) -> list[act.Action]:
         match event:
-            case ev.ReplyText(turn):
-                self._first_words.setdefault(turn, self._clock.real())
-            case ev.ReplyEnded(turn):
-                self._thought[turn] = self._thinking_time(turn)
+            case ev.ReplyText(turn, ask=ask):
+                self._first_words.setdefault((turn, ask), self._clock.real())
+            case ev.ReplyEnded(turn, ask=ask):
+                self._thought[turn] = self._thinking_time(turn, ask)
             case ev.ProviderFailed(stage, _, error):
                 self._say(f"-- {stage} failed: {error}")
             case _:
@@ -270,7 +326,7 @@ class _Conversation:
         return actions
 
     def _ask(self, action: act.AskModel) -> None:
-        self._asked[action.turn] = self._clock.real()
+        self._asked[action.turn, action.ask] = self._clock.real()
         self._workers.ask_model(action.turn, action.messages, action.tools, action.ask)
 
     def _run_tool(self, action: act.RunTool) -> None:
@@ -301,9 +357,10 @@ class _Conversation:
         if action.turn in self._thought:
             self._say(f"-- {self._thought[action.turn]}")
 
-    def _thinking_time(self, turn: int) -> str:
-        asked, now = self._asked[turn], self._clock.real()
-        first = self._first_words.get(turn, now)
+    def _thinking_time(self, turn: int, ask: int) -> str:
+        """Of the last request of a turn."""
+        asked, now = self._asked[turn, ask], self._clock.real()
+        first = self._first_words.get((turn, ask), now)
         return f"model: first words after {first - asked:.3f} s, all after {now - asked:.3f} s"
 
     def _hung_up(self, action: act.HangUp) -> None:

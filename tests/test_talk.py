@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from esl_agent import talk
 from esl_agent.config import Config, DidConfig, load
+from esl_agent.costs import Budget
 from esl_agent.dialogue.actions import Message, ToolSpec
 from esl_agent.errors import ConfigError, ProviderError
+from esl_agent.prices import Price, Tariff
 from esl_agent.providers.accounts import Accounts
-from esl_agent.providers.base import HangUpPart, Identity, ReplyPart, TextPart
+from esl_agent.providers.base import HangUpPart, Identity, ReplyPart, TextPart, Usage, UsagePart
 from esl_agent.providers.resilient import ResilientModel
 from esl_agent.testing.providers import CannedLlm, Trouble
 
@@ -276,3 +279,62 @@ def test_it_is_told_when_another_model_takes_over(demo: DidConfig) -> None:
     talk.converse(demo, model, ["hello", "quit"], out)
     assert "-- llm: second instead of first: llm: canned failure" in out.getvalue()
     assert "agent: Hello from the second." in out.getvalue()
+
+
+def test_the_time_of_a_model_that_broke_off_is_that_of_its_last_request(demo: DidConfig) -> None:
+    broken = ["We are open from nine to five. On Satur", ProviderError("llm", "gone", retryable=True)]
+    now = iter(range(100000))
+    out = io.StringIO()
+    talk.converse(demo, Model(broken, ["On Saturday we close at noon."]), ["one\n"], out, lambda: next(now) / 1000)
+    lines = out.getvalue().splitlines()
+    assert "agent: We are open from nine to five. On Saturday we close at noon." in lines
+    times = [line for line in lines if line.startswith("-- model:")]
+    assert times
+    assert not any("after -" in line for line in times)
+
+
+def test_what_is_logged_while_the_agent_speaks_has_a_line_of_its_own(demo: DidConfig) -> None:
+    def reply() -> Iterator[str]:
+        yield "One is here. "
+        gevent.sleep(0.01)
+        logging.getLogger("esl_agent.x").warning("call=talk %s llm: \x1b[2Jslow", demo.name)
+        yield "Two is here."
+
+    lines = conversation(demo, Model(reply()), ["one\n"])  # type: ignore[arg-type]
+    assert "-- llm:  [2Jslow" in lines
+    assert "agent: One is here." in lines
+    assert "agent: Two is here." in lines
+    assert not [each for each in logging.getLogger().handlers if type(each).__module__ == talk.__name__]
+
+
+TARIFF = Tariff({"canned": Price(output=1000.0)}, "EUR")
+
+
+def paid(demo: DidConfig, budget: Budget, lines: Iterable[str]) -> list[str]:
+    """A conversation with a model that answers for 0.005 EUR."""
+
+    def parts() -> list[ReplyPart]:
+        return [TextPart("Yes, of course."), UsagePart(Usage(input_tokens=1700, output_tokens=5))]
+
+    canned = Model(*[parts() for _ in range(9)])
+    canned.identity = Identity("canned/one")  # type: ignore[attr-defined]
+    model = ResilientModel([canned], demo.settings.resilience, demo.cascade.limits, Accounts())  # type: ignore[list-item]
+    did = dataclasses.replace(demo, settings=dataclasses.replace(demo.settings, budget=budget))
+    out = io.StringIO()
+    talk.converse(did, model, lines, out, tariff=TARIFF)
+    return out.getvalue().splitlines()
+
+
+def test_what_the_model_cost_is_told_at_the_end(demo: DidConfig) -> None:
+    assert paid(demo, Budget(), ["one\n", "two\n", "quit\n"])[-2:] == [
+        "-- canned/one: 2 requests, 3400 tokens in, 10 out: 0.01",
+        "-- the model cost 0.01 EUR",
+    ]
+
+
+def test_a_conversation_past_its_budget_is_ended_as_a_call_would_be(demo: DidConfig) -> None:
+    lines = paid(demo, Budget(call_limit=0.004), ["one\n", "two\n"])
+    assert "agent: Yes, of course." in lines
+    assert "-- budget: this call has cost 0.0050 of 0.004 EUR: it ends" in lines
+    assert f"agent: {demo.cascade.phrases.too_long}" in lines
+    assert "caller: two" not in lines
