@@ -7,6 +7,8 @@ from typing import Any
 from esl_agent.providers.base import Transcript
 from esl_agent.providers.utterance import Complain, objects_in, share_of, spoken, text_of
 
+#: Stretches of one utterance. In a minute there are twenty, and each new result goes through all of them.
+MAX_STRETCHES = 500
 #: Seconds by which the time of a result may be off.
 _BLUR = 0.02
 
@@ -41,7 +43,7 @@ class Words:
             self._guess = text
             return True
         self._guess = ""
-        if text:
+        if text and len(self._final) < MAX_STRETCHES:
             self._final.append(text)
             if (sure := share_of(alternatives[0].get("confidence"))) is not None:
                 self._sure.append((sure, len(text.split())))

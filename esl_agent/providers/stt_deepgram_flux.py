@@ -35,6 +35,8 @@ from esl_agent.setting import STRICT, setting
 CLOSE_STREAM = '{"type":"CloseStream"}'
 #: Seconds of sound in one message, as Deepgram advises for Flux.
 CHUNK = 0.08
+#: Turns of one utterance, which lasts a minute at most.
+MAX_TURNS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ class _Turns:
         number = found.get("turn_index")
         if not isinstance(number, int):
             raise socket.error("expected a number in 'turn_index'")
+        if len(self._texts) >= MAX_TURNS and number not in self._texts:
+            raise socket.error(f"more than {MAX_TURNS} turns in one utterance", retryable=False)
         self._texts[number] = text_of(found, "transcript", socket.error)
         sure = [share_of(each.get("confidence")) for each in objects_in(found, "words")]
         self._words[number] = [each for each in sure if each is not None]

@@ -15,6 +15,7 @@ from esl_agent.providers.base import EngineContext, Identity, Transcript
 from esl_agent.providers.http import Answer, HttpServer
 from esl_agent.providers.languages import short_language
 from esl_agent.providers.utterance import (
+    MAX_TEXT,
     UNHEARD,
     Partials,
     as_object,
@@ -95,7 +96,7 @@ class OpenAiRecogniser:
             found = as_object(event.data, self._server.error)
             kind = found.get("type")
             if kind == "transcript.text.delta":
-                so_far += text_of(found, "delta", self._server.error)
+                so_far = (so_far + text_of(found, "delta", self._server.error))[:MAX_TEXT]
                 yield from partials.new(spoken(so_far))
             elif kind == "transcript.text.done":
                 final = self._final(found)

@@ -39,6 +39,8 @@ END = b"END_OF_AUDIO"
 PADDING = 1.0
 #: Messages after the end of the sound until one comes from a pass that began after it.
 ENOUGH = 2
+#: Segments of one utterance, which lasts a minute at most.
+MAX_SEGMENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class _Segments:
         self._open = []
         for each in objects_in(found, "segments"):
             text = text_of(each, "text", socket.error)
-            if each.get("completed") is True:
+            if each.get("completed") is True and len(self._completed) < MAX_SEGMENTS:
                 self._completed[str(each.get("start"))] = text
             elif str(each.get("start")) not in self._completed:
                 self._open.append(text)

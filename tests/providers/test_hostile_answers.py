@@ -24,7 +24,7 @@ from esl_agent.providers import (
     tts_elevenlabs_ws,
 )
 from esl_agent.providers.base import EngineContext, TextPart, ToolCallPart, UsagePart
-from esl_agent.providers.deepgram_words import Words
+from esl_agent.providers.deepgram_words import MAX_STRETCHES, Words
 from esl_agent.providers.llm_anthropic import AnthropicModel, AnthropicOptions
 from esl_agent.providers.llm_llama3_api import Llama3Api, Llama3ApiOptions
 from esl_agent.providers.llm_ollama import OllamaModel, OllamaOptions
@@ -336,6 +336,20 @@ def test_what_a_service_says_on_a_socket_is_one_short_line_of_an_error(monkeypat
             use(make())
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 1000
+
+
+def test_a_recogniser_in_a_loop_fills_no_memory(monkeypatch):
+    words = Words()
+    for at in range(2 * MAX_STRETCHES):
+        channel = {"alternatives": [{"transcript": "hello", "confidence": 1}]}
+        words.take({"start": at, "duration": 1, "is_final": True, "channel": channel}, _complaint)
+    assert words.text.split() == ["hello"] * MAX_STRETCHES
+    turns = [{"type": "TurnInfo", "event": "Update", "turn_index": at, "transcript": "a"} for at in range(1000)]
+    monkeypatch.setattr(
+        stt_deepgram_flux, "open_socket", lambda *args, **options: _Socket(list(map(json.dumps, turns)))
+    )
+    with pytest.raises(ProviderError, match="turns"):
+        hears(stt_deepgram_flux.DeepgramFlux(stt_deepgram_flux.DeepgramFluxOptions(), HERE))
 
 
 def test_times_that_no_clock_shows_are_no_results():
