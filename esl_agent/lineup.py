@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -49,14 +51,34 @@ class Duties:
 
     @classmethod
     def of(cls, did: DidConfig) -> Duties:
-        """Raises ConfigError for an engine that cannot be made, and a header without its secret."""
+        """Raises ConfigError, each problem with its place, for an engine that cannot be made, and a header without its
+        secret."""
         policy = Policy(did.cascade.destinations, did.cascade.transfer)
         toolbox = Toolbox(did.cascade.tools, policy, did.settings.offered_languages)
         languages = {
             tag: (language.cascade, _make(did, language.engines, language.cascade, language.context))
             for tag, language in did.languages.items()
         }
-        return cls(policy, toolbox, HttpTools(did.cascade.tools.http), languages)
+        with _told_of(did.file):
+            return cls(policy, toolbox, HttpTools(did.cascade.tools.http), languages)
+
+
+@contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """What is wrong within it is added to ``problems``."""
+    try:
+        yield
+    except ConfigError as error:
+        problems.extend(error.problems)
+
+
+@contextmanager
+def _told_of(file: Path) -> Iterator[None]:
+    """What is wrong within it is wrong in ``file``."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +114,12 @@ def make_lineup(config: Config) -> Lineup:
                 f"{did.file}: media.audio_fork: external needs audio.s1_listener.enabled: true in agent.yaml and "
                 f"media.rate: 16000, got enabled: {s1.enabled}, rate: {media.rate}"
             )
-        try:
-            with beside(config.constants):
-                engines[did.key] = make_engines(did)
-                duties[did.key] = Duties.of(did)
+        with beside(config.constants), _collected(problems):
+            engines[did.key] = make_engines(did)
+        with beside(config.constants), _collected(problems):
+            duties[did.key] = Duties.of(did)
+        with _collected(problems), _told_of(did.file):
             second_opinion(did.cascade.barge_in.second_opinion)
-        except ConfigError as error:
-            problems.extend(f"{did.file}: {problem}" for problem in error.problems)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return Lineup(config, engines, duties)
@@ -126,7 +147,8 @@ def _engine(spec: EngineSpec, context: EngineContext, problems: list[str]) -> An
     try:
         return registry.make(spec.stage, spec.name, spec.options, context)
     except ConfigError as error:
-        problems.extend(error.problems)
+        place = spec.where or spec.stage
+        problems.extend(f"{place}: {problem.removeprefix(f'{spec.stage}: ')}" for problem in error.problems)
         return None
 
 

@@ -24,7 +24,7 @@ def test_a_prompt_and_a_greeting_may_hold_call_data(settings: Settings) -> None:
 def test_a_placeholder_that_does_not_exist_is_told_with_its_line_and_what_was_meant(settings: Settings) -> None:
     settings.did("did: 5000\nlanguage: en\nprompt: |\n  You help.\n  {{calller}}\nphrases:\n  greeting: 'Hi {{'\n")
     first, second = settings.problems()
-    assert first.startswith("dids/a.yaml:3: prompt: expected one of {{caller}}, {{caller_name}}, ")
+    assert first.startswith("dids/a.yaml:5: prompt: expected one of {{caller}}, {{caller_name}}, ")
     assert "got '{{calller}}'; did you mean '{{caller}}'?" in first
     assert second.startswith("dids/a.yaml:7: phrases.greeting: expected one of ")
 

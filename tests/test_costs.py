@@ -394,7 +394,7 @@ OVER_THE_NETWORK = "llm:\n  - {engine: ollama, model: small}\n  - {engine: rules
 def test_an_engine_of_a_did_with_a_budget_ought_to_have_a_price(tmp_path):
     lineup = lineup_of(tmp_path, "prices:\n  openai: {input: 1}\n", f"budget: {{call: 1}}\n{OVER_THE_NETWORK}")
     (line,) = unpriced(lineup)
-    assert "llm engine ollama/small counts as free" in line
+    assert "a.yaml:4: llm[0]: engine ollama/small counts as free" in line
 
 
 @pytest.mark.parametrize(

@@ -415,6 +415,6 @@ def test_a_model_whose_end_is_announced_is_a_warning_for_each_number_that_uses_i
     )
     config = load(conf.path, environment={}, engines=WithOpenAi())
     first, second = advice(config, date(2026, 11, 21))
-    assert first.startswith(f"{conf.path / 'dids' / 'a.yaml'}: llm engine vendor: api.openai.com will serve")
-    assert "languages.fr" in second
+    assert first.startswith(f"{conf.path / 'dids' / 'a.yaml'}:2: llm: engine vendor: api.openai.com will serve")
+    assert "a.yaml:3: languages.fr.llm: engine vendor" in second
     assert all("NO MORE" in line for line in advice(config, date(2027, 1, 14)))

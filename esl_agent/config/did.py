@@ -180,6 +180,8 @@ class EngineSpec:
     stage: Stage
     name: str
     options: Any
+    where: str = field(default="", compare=False)
+    """Where it is chosen, for messages: ``conf/dids/a.yaml:7: llm[1]``."""
 
 
 @dataclass(frozen=True, slots=True)

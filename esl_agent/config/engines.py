@@ -9,7 +9,7 @@ from typing import Any
 
 from esl_agent.config.did import STAGES, Catalogue, DidSettings, EngineSpec, EngineSpecs
 from esl_agent.config.environment import overlay
-from esl_agent.config.source import Document, KeyPath, describe
+from esl_agent.config.source import Document, KeyPath, describe, dotted
 from esl_agent.config.validate import problem, suggestion, validate
 from esl_agent.dialogue.destinations import Policy
 from esl_agent.dialogue.tools import Toolbox
@@ -79,18 +79,49 @@ def _engine(
     problems: list[str],
 ) -> EngineSpec | None:
     """The engine at ``path`` with its options, those of the environment first; None after adding a problem."""
-    names = tuple(catalogue.names(stage))
-    name = choice.get("engine")
-    if name not in names:
-        got = f"got {name!r}" if name is not None else "got none"
-        sentence = f"expected one of {', '.join(names)}, {got}{suggestion(name, {n: n for n in names})}"
-        problems.append(problem(document.place((*path, "engine")), (*path, "engine"), sentence))
+    if not _is_engine(stage, choice, path, document, catalogue, problems):
         return None
+    name = str(choice["engine"])
     under = document.under(path)
     options = Document({key: value for key, value in choice.items() if key != "engine"}, under.places)
     kind = catalogue.options_class(stage, name)
     made = validate(kind, overlay(kind, environment).over(options), problems)
-    return None if made is None else EngineSpec(stage, name, made)
+    place = document.place(path)
+    where = f"{place}: {dotted((*place.above, *path))}"
+    return None if made is None else EngineSpec(stage, name, made, where)
+
+
+def engines_exist(document: Document, catalogue: Catalogue, problems: list[str]) -> None:
+    """Those that ``document`` names, with whatever options: what a DID replaces is to be right all the same."""
+    for stage in STAGES:
+        choice: Any = document.data.get(stage)
+        listed = enumerate(choice) if isinstance(choice, list) else ()
+        single: list[tuple[KeyPath, Any]] = [] if isinstance(choice, list) else [((stage,), choice)]
+        for path, each in (*single, *(((stage, index), item) for index, item in listed)):
+            if isinstance(each, dict):
+                _is_engine(stage, each, path, document, catalogue, problems)
+
+
+def _is_engine(
+    stage: Stage,
+    choice: Mapping[str, Any],
+    path: KeyPath,
+    document: Document,
+    catalogue: Catalogue,
+    problems: list[str],
+) -> bool:
+    """Whether ``choice`` names an engine; False after adding a problem."""
+    names = tuple(catalogue.names(stage))
+    name = choice.get("engine")
+    if name in names:
+        return True
+    got = f"got {describe(name)}" if name is not None else "got none"
+    sentence = f"expected one of {', '.join(names)}, {got}{suggestion(name, {n: n for n in names})}"
+    only, options = next(iter(choice.items()), ("", ""))
+    if name is None and len(choice) == 1 and only in names and (options is None or isinstance(options, dict)):
+        sentence = f"expected `{{engine: {only}, ...}}`, its options beside the name and not below it"
+    problems.append(problem(document.place((*path, "engine")), (*path, "engine"), sentence))
+    return False
 
 
 def tools_exist(settings: DidSettings, engines: EngineSpecs, document: Document, problems: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from esl_agent.config.did import (
     spell_out_media,
     spell_out_numbers,
 )
-from esl_agent.config.engines import engines_of, spell_out_engines, tools_exist
+from esl_agent.config.engines import engines_exist, engines_of, spell_out_engines, tools_exist
 from esl_agent.config.environment import Given, overlay
 from esl_agent.config.older_names import remarks
 from esl_agent.config.service import ServiceSettings
@@ -73,7 +73,7 @@ def load(
     if not (directory / "agent.yaml").exists():
         problems[:] = [f"{directory / 'agent.yaml'}: is not there; an empty file is enough"]
     given = _given(directory, agent, os.environ if environment is None else environment, problems)
-    service, defaults = _service(agent, given, problems)
+    service, defaults = _service(agent, engines, given, problems)
     files = sorted(p for p in (directory / "dids").glob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
     if not files:
         problems.append(f"{directory / 'dids'}: expected at least one file *.yaml that says who answers, got none")
@@ -129,7 +129,7 @@ def _named_in(place: Place, problems: list[str]) -> list[str]:
 
 
 def _service(
-    agent: Document, environment: Mapping[str, str], problems: list[str]
+    agent: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
 ) -> tuple[ServiceSettings | None, Document]:
     defaults = agent.under(("defaults",))
     if "defaults" in agent.data and not isinstance(agent.data["defaults"], dict):
@@ -143,6 +143,7 @@ def _service(
     spell_out_engines(defaults)
     spell_out_numbers(defaults)
     validate(DidSettings, defaults, problems)
+    engines_exist(defaults, catalogue, problems)
     rest = Document({key: value for key, value in agent.data.items() if key != "defaults"}, agent.places)
     document = overlay(ServiceSettings, environment).over(rest)
     service = validate(ServiceSettings, document, problems)
@@ -240,12 +241,23 @@ def _placeholders_exist(settings: DidSettings, document: Document, problems: lis
             near = suggestion(found.strip("{} "), known)
             expected = f"expected one of {', '.join(known.values())}, or {{{{{{{{ for two braces"
             sentence = f"{expected}; got {describe(found)}{near}"
-            problems.append(problem(document.place(path), path, sentence))
+            problems.append(problem(_line_of(found, document.place(path)), path, sentence))
     for key in ("phrases", "last_resort", "destinations"):
         for path, text in _texts(document.data.get(key), (key,)):
             if template.is_template(text) and path not in texts:
                 sentence = "call data may stand in prompt and phrases.greeting only: this is prepared before the call"
                 problems.append(problem(document.place(path), path, sentence))
+
+
+def _line_of(text: str, place: Place) -> Place:
+    """The line that ``text`` is written in, from ``place`` on; ``place`` where it is spread over several."""
+    try:
+        lines = Path(place.file).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return place
+    start = place.line or 1
+    found = next((number for number, line in enumerate(lines[start - 1 :], start) if text in line), place.line)
+    return replace(place, line=found)
 
 
 def _texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

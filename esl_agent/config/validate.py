@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from esl_agent.config.source import Document, KeyPath, Place, describe, dotted
+from esl_agent.errors import Stage
 from esl_agent.secret import is_variable
 
 T = TypeVar("T")
@@ -113,6 +114,8 @@ def _sentence(
     got = _value_at(data, path)
     if str(path[-1] if path else "").endswith("_env") and got is not None:
         return _PASTED
+    if kind == "dict_type" and _is_in_list_of_engines(path):
+        return f"expected an engine's name, or a mapping with `engine` and its options, got {describe(got)}"
     if kind in _EXPECTED:
         expected = " or ".join(dict.fromkeys(_EXPECTED.get(item["type"], item["msg"]) for item in alternatives))
         empty = "write '' for empty text, or " if kind == "string_type" else ""
@@ -128,6 +131,10 @@ def _sentence(
     if kind == "value_error":
         return f"{context['error']}" if isinstance(got, dict) else f"{context['error']}, got {describe(got)}"
     return f"{found['msg']}, got {describe(got)}"
+
+
+def _is_in_list_of_engines(path: KeyPath) -> bool:
+    return len(path) > 1 and isinstance(path[-1], int) and path[-2] in typing.get_args(Stage)
 
 
 def _unknown(cls: type[Any], path: KeyPath, at: KeyPath) -> str:
