@@ -1,4 +1,4 @@
-"""Who shares what with a service: its limits and its health. Never the key itself."""
+"""Who shares what with a service: its limits and its health. Never the key itself, nor a password in an address."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ def account(url: str, key: str = "") -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2] or url
     return f"{host}#{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else host
+
+
+def shown(url: str) -> str:
+    """``url`` as it may stand in an error: without the name and password, and without the query, that it may hold."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -30,6 +30,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
+from esl_agent.providers.account import shown as where
 from esl_agent.providers.plain_words import plainly
 from esl_agent.providers.quotes import beginning, texts_of, told, unquoted
 from esl_agent.secret import scrubbed
@@ -53,7 +54,6 @@ _SETUP = frozenset({401, 402, 403, 407})
 _QUOTA = ("insufficient_quota", "quota_exceeded", "billing", "credit balance")
 #: In what ngrok says in place of the server behind it, with 404, 502 or 400 (ngrok-docs, errors).
 _TUNNEL = "ERR_NGROK_"
-#: How an answer may be packed.
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 #: In an address that an error names: voices are asked with their text in it.
 _QUERY = re.compile(r"\?[^\s'\")]+")
@@ -87,6 +87,7 @@ class HttpServer:
         has deadlines of his own. Raises ConfigError for a ``ca_file`` that cannot be read."""
         self.stage: Stage = stage
         self.base_url = base_url.rstrip("/")
+        self.where = where(self.base_url)
         self.secrets = tuple(secrets)
         self._timeout = (connect_timeout, read_timeout)
         self._session = _session(self.base_url, dict(headers or {}), ca_file)
@@ -157,7 +158,7 @@ class HttpServer:
     def error(self, message: str, *, retryable: bool = True, blame: Blame = "service") -> ProviderError:
         """A ProviderError about this server."""
         shown = one_line(scrubbed(message, self.secrets))[:MAX_TOLD]
-        return ProviderError(self.stage, f"{self.base_url}: {shown}", retryable=retryable, blame=blame)
+        return ProviderError(self.stage, f"{self.where}: {shown}", retryable=retryable, blame=blame)
 
     def fault(self, error: BaseException) -> ProviderError:
         """The ProviderError for a connection that failed."""
@@ -307,7 +308,7 @@ class Answer:
         shown = scrubbed(one_line(f"HTTP {self.status} {moved} {why}"), self._server.secrets)[:MAX_TOLD]
         return ProviderError(
             self._server.stage,
-            f"{self._server.base_url}: {shown}",
+            f"{self._server.where}: {shown}",
             retryable=should_retry,
             retry_after=retry_after(self.headers, time.time()),
             blame=blame,

@@ -28,6 +28,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from esl_agent.errors import Blame, ProviderError, Stage
+from esl_agent.providers.account import shown
 from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after, trusting
 from esl_agent.providers.quotes import told
 from esl_agent.secret import scrubbed
@@ -93,7 +94,7 @@ def open_socket(
     """Connect. ``timeout``: seconds for TCP, TLS and the handshake together. ``secrets`` never appear in an error."""
     kept = tuple(secrets)
     parts = urlsplit(url)
-    where = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    where = shown(url)
     tls: ssl.SSLContext | None = trusting(ca_file) if parts.scheme == "wss" else None
     open_until = ExitStack()
     try:
@@ -116,7 +117,7 @@ def open_socket(
         raise _refused(stage, where, error, kept) from None
     except (WebSocketException, OSError, TimeoutError, UnicodeError) as error:
         is_setup = isinstance(error, InvalidURI) or "CERTIFICATE_VERIFY_FAILED" in str(error)
-        text = scrubbed(f"{type(error).__name__}: {error}", kept)
+        text = scrubbed(f"{type(error).__name__}: {error}".replace(url, where), kept)
         raise ProviderError(
             stage, f"{where}: {text}"[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service"
         ) from None

@@ -50,7 +50,7 @@ class TranscribeServer:
                 return self._text(answer)
             if (wanted := _missing_field(answer.excerpt(), self._fields)) is None or wanted == self._field:
                 raise self.http.error("HTTP 422: it refused the WAV file", retryable=False, blame="request")
-        log.warning("stt: %s wants the WAV file in the field %r; set field: to it", self.http.base_url, wanted)
+        log.warning("stt: %s wants the WAV file in the field %r; set field: to it", self.http.where, wanted)
         self._field = wanted
         with self._ask(file, patience) as answer:
             return self._text(answer)

@@ -74,7 +74,7 @@ class PiperVoice:
             if error.status not in (404, 405):
                 raise
         answer = self._server.ask("POST", second, json=body)
-        log.info("tts: piper at %s answers at /%s", self._server.base_url, second)
+        log.info("tts: piper at %s answers at /%s", self._server.where, second)
         self._routes = (second, first)
         return answer
 

@@ -14,6 +14,7 @@ import pytest
 from esl_agent.errors import ProviderError
 from esl_agent.providers.http import HttpServer, retry_after
 from esl_agent.providers.quotes import told
+from esl_agent.providers.sockets import open_socket
 from esl_agent.testing.web import FOREVER, Fault, PretendHttp, Reply
 
 KEY = "sk-secret-0123456789"
@@ -86,6 +87,17 @@ def test_a_tunnel_that_has_lost_its_server_is_no_matter_of_setup(pretend, status
     pretend.faults = [Fault(instead=Reply(page.encode(), status, "text/html", headers))]
     error = failure(ours(pretend))
     assert (error.retryable, error.blame) == (True, "service")
+
+
+def test_a_password_and_a_token_in_an_address_are_not_told():
+    address = "operator:open-sesame@127.0.0.1:9/path?token=abc123def456"
+    for asks in (
+        lambda: HttpServer("llm", f"http://{address}").ask("POST", json={}),
+        lambda: open_socket("llm", f"ws://{address}"),
+    ):
+        with pytest.raises(ProviderError, match=r"://127\.0\.0\.1:9/path: ") as caught:
+            asks()
+        assert not any(each in str(caught.value) for each in ("sesame", "abc123"))
 
 
 def test_an_address_that_has_moved_is_a_matter_of_setup(pretend):
