@@ -79,8 +79,9 @@ class Floor:
         self._repeats = 0
         self._sounding: tuple[int, int] | None = None
         self._fillers = 0
-        self._waits_since = self._filled_at = self._quiet_since = -math.inf
-        """Since when the caller waits for what comes next; when a filler was last said; when a clip last ended."""
+        self._waits_since = self._filled_at = self._quiet_since = self._unanswered_since = -math.inf
+        """Since when the caller waits for what comes next; when a filler was last said; when a clip last ended; since
+        when the caller has heard nothing but fillers."""
         self._guess: Guess | None = None
 
     @property

@@ -156,7 +156,7 @@ class Interruption(Waiting):
 
     def _close_utterance(self, now: float, out: list[Action]) -> None:
         self._ear.rest()
-        self._waits_since = self._ear.last_voiced
+        self._waits_since = self._unanswered_since = self._ear.last_voiced
         out.append(CloseUtterance(self._utterances.close(now, spoke_until=self._ear.last_voiced)))
         if self.phase is Phase.HEARING:
             self._enter(Phase.THINKING, now)

@@ -35,8 +35,15 @@ class Waiting(Recovery):
             return math.inf
         if self._guess is not None or self._settling.is_sounding or self._utterances.open_number is not None:
             return math.inf
-        waits = self._waits_for_words if self._turn is None else self._waits_for(self._turn)
-        return max(self._waits_since, self._filled_at, self._quiet_since) + after if waits else math.inf
+        if not (self._waits_for_words if self._turn is None else self._waits_for(self._turn)):
+            return math.inf
+        quiet_since = max(self._filled_at, self._quiet_since)
+        due = max(self._waits_since, quiet_since) + after
+        if fillers.again and self._filled_at >= self._unanswered_since:
+            due = min(
+                due, quiet_since + fillers.again
+            )  # what failed is asked for again: the caller knows nothing of it
+        return due
 
     @property
     def _waits_for_words(self) -> bool:
@@ -66,7 +73,7 @@ class Waiting(Recovery):
         """A clip of the turn in flight ended: the wait for the next one begins."""
         heard = turn.clip(clip)
         if heard is not None and not heard.is_filler:
-            self._waits_since = now
+            self._waits_since = self._unanswered_since = now
 
     def _think(self, now: float, out: list[Action]) -> None:
         """The words that a filler covered for are here: nobody waits for its end."""

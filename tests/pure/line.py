@@ -158,6 +158,16 @@ class Line(World):
             at = each.until
         return 0.0 if self.phase is Phase.OVER else math.inf
 
+    def longest_silence(self, since: float) -> float:
+        """Of all silences from ``since`` until the caller is to speak, in seconds: how long nothing was heard at most."""
+        at, longest = since, 0.0
+        for each in self.heard:
+            if each.text in self._settings.phrases.still_there:
+                return longest
+            if each.until > max(since, each.since):
+                longest, at = max(longest, each.since - at), max(at, each.until)
+        return longest if self.phase is Phase.OVER else math.inf
+
     @property
     def words(self) -> list[str]:
         return [each.text for each in self.heard if each.until > each.since]

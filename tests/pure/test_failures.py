@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from esl_agent.audio.pcm import SoundStream
+from esl_agent.config import load
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message, ToolCall
@@ -449,6 +451,16 @@ def line(script: Script, *, streams: bool = False, **changes) -> Line:
     return it
 
 
+def llm_given_up(after: float):
+    """As one that is alone in its list fails: its own tries are used up."""
+    return lambda ask: [(after, ev.ProviderFailed("llm", ask.turn, "gone", False, ask=ask.ask))]
+
+
+def llm_hangs(ask: act.AskModel) -> list[tuple[float, ev.Event]]:
+    """Not a word, and no failure either: the dialogue's own limit is what ends it."""
+    return []
+
+
 def stt_fails(after: float):
     return lambda number: [(after, ev.ProviderFailed("stt", number, "gone", True))]
 
@@ -484,6 +496,10 @@ DEATHS = {
     "model before its first word": Script(llm=[llm_fails(0.1)]),
     "model silent": Script(llm=[llm_fails(8.0)]),
     "model silent twice": Script(llm=[llm_fails(8.0), llm_fails(8.0)]),
+    "model silent, alone in its list": Script(llm=[llm_given_up(7.75)]),
+    "model silent for ever, alone in its list, dead": Script(llm=[llm_given_up(7.75)] * 20),
+    "model hangs": Script(llm=[llm_hangs]),
+    "model hangs for ever": Script(llm=[llm_hangs] * 20),
     "model dead": Script(llm=[llm_fails(0.1)] * 20),
     "model in its first clause": Script(llm=[llm_fails(1.0, "We are")]),
     "model behind a clause": Script(llm=[llm_fails(1.0, HALF)]),
@@ -507,10 +523,11 @@ def test_after_every_failure_the_caller_hears_something_within_three_seconds(nam
     script = Script(list(deaths.stt), list(deaths.llm), list(deaths.tts))
     it = line(script, streams="stream" in name)
     asked_at = it.dialogue._ear.last_voiced
-    it.run(45.0)
-    assert it.failed_at
+    it.run(120.0)
+    assert it.failed_at or "hangs" in name
     for at in (asked_at, *it.failed_at):
         assert it.silence_after(at) <= SENSIBLE, f"{at - asked_at:.1f} s after the question: {it.heard}"
+    assert it.longest_silence(asked_at) <= SENSIBLE + 0.001, it.heard
     if "dead" in name or "for ever" in name:
         assert it.phase is Phase.OVER
         assert Phrases().failure.startswith(it.words[-3])
@@ -518,3 +535,18 @@ def test_after_every_failure_the_caller_hears_something_within_three_seconds(nam
         assert "I am sorry, I did not catch that." in it.words
     else:
         assert any(REPLY.endswith(words) for words in it.words), f"the rest was never said: {it.words}"
+
+
+@pytest.mark.parametrize("hangs", [llm_given_up(7.75), llm_fails(8.0), llm_hangs])
+def test_a_caller_of_the_demo_s_number_is_told_of_a_hung_model_all_the_time_that_it_hangs(hangs):
+    did = load(Path(__file__).parents[2] / "conf", environment={}).find("5000")
+    assert did is not None
+    it = Line(did.cascade, Script(llm=[hangs] * 20))
+    it.answer()
+    it.run(8.0)
+    it.ask()
+    asked_at = it.dialogue._ear.last_voiced
+    it.run(120.0)
+    assert it.words.count(FILLER) >= 6
+    assert it.phase is Phase.OVER
+    assert it.longest_silence(asked_at) <= SENSIBLE + 0.001, it.heard
