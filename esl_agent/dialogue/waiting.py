@@ -40,9 +40,8 @@ class Waiting(Recovery):
         quiet_since = max(self._filled_at, self._quiet_since)
         due = max(self._waits_since, quiet_since) + after
         if fillers.again and self._filled_at >= self._unanswered_since:
-            due = min(
-                due, quiet_since + fillers.again
-            )  # what failed is asked for again: the caller knows nothing of it
+            # What failed is asked for again: that is no news to the caller.
+            due = min(due, quiet_since + fillers.again)
         return due
 
     @property

@@ -159,7 +159,7 @@ class Line(World):
         return 0.0 if self.phase is Phase.OVER else math.inf
 
     def longest_silence(self, since: float) -> float:
-        """Of all silences from ``since`` until the caller is to speak, in seconds: how long nothing was heard at most."""
+        """The longest of all silences from ``since`` until the caller is to speak, in seconds."""
         at, longest = since, 0.0
         for each in self.heard:
             if each.text in self._settings.phrases.still_there:
