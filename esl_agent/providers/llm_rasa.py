@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 from esl_agent import secret
 from esl_agent.dialogue.actions import Message, ToolSpec
-from esl_agent.providers.account import account
+from esl_agent.providers.account import account, parts_of
 from esl_agent.providers.base import CallContext, EngineContext, Identity, ReplyPart
 from esl_agent.providers.exchanges import Conversation
 from esl_agent.providers.http import HttpServer
@@ -52,7 +52,7 @@ class Rasa:
     def __init__(self, options: RasaOptions, context: EngineContext) -> None:
         token = secret.secret(options.token_env, options.token_file) or ""
         url = options.url.rstrip("/")
-        url = url + _WEBHOOK if urlsplit(url).path == "" else url
+        url = url + _WEBHOOK if parts_of(url).path == "" else url
         self._options = options
         self._token = token
         self.identity = Identity("rasa", account(url, token), options.at_once)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from esl_agent import secret
+from esl_agent.providers.account import parts_of
 
 #: Where OpenAI's own key is, unless YAML names another place.
 VARIABLE = "OPENAI_API_KEY"
@@ -22,6 +21,6 @@ def key(where: str, url: str, variable: str, file: str) -> str:
 
 def is_openai(url: str) -> bool:
     """Whether ``url`` is OpenAI's own, so that nobody on the way and no other host sees the key."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     host = (parts.hostname or "").rstrip(".")
     return parts.scheme == "https" and (host == "openai.com" or host.endswith(".openai.com"))

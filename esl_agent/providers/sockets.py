@@ -115,8 +115,8 @@ def open_socket(
         connection = open_until.enter_context(made)
     except InvalidStatus as error:
         raise _refused(stage, where, error, kept) from None
-    except (WebSocketException, OSError, TimeoutError, UnicodeError) as error:
-        is_setup = isinstance(error, InvalidURI) or "CERTIFICATE_VERIFY_FAILED" in str(error)
+    except (WebSocketException, OSError, TimeoutError, ValueError) as error:  # a ValueError: no address
+        is_setup = isinstance(error, InvalidURI | ValueError) or "CERTIFICATE_VERIFY_FAILED" in str(error)
         text = scrubbed(f"{type(error).__name__}: {error}".replace(url, where), kept)
         raise ProviderError(
             stage, f"{where}: {text}"[:MAX_TOLD], retryable=not is_setup, blame="setup" if is_setup else "service"
