@@ -7,6 +7,7 @@ from datetime import date
 
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.did import STAGES, EngineSpec
+from esl_agent.doubts import doubts
 from esl_agent.lineup import Lineup
 from esl_agent.prices import Tariff
 from esl_agent.providers.base import Identity
@@ -15,7 +16,7 @@ from esl_agent.providers.shutdowns import announced
 
 def advice(config: Config, today: date) -> list[str]:
     """One line each, none twice. Nothing here keeps a configuration from being used."""
-    return list(dict.fromkeys((*config.remarks, *_shutdowns(config, today))))
+    return list(dict.fromkeys((*config.remarks, *doubts(config), *_shutdowns(config, today))))
 
 
 def unpriced(lineup: Lineup) -> list[str]:
