@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     talk = command("talk", _talk, "Talk to a DID's agent in the terminal, without a telephone.")
     talk.add_argument("number", help="the number a caller would dial")
     demo = command("demo", _demo, "Make one whole call to the agent, without FreeSWITCH, and print it as it happens.")
+    demo.add_argument("--did", default="5000", help="the number to call; the caller's sentences are made for 5000")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="directory for the recording and the picture")
     return parser
 
@@ -122,4 +123,4 @@ def _demo(options: argparse.Namespace) -> int:
     from esl_agent.demo import show
 
     set_up_logging("WARNING", "text")
-    return show.run(options.conf, options.out, sys.stdout)
+    return show.run(options.conf, options.out, sys.stdout, number=options.did)

@@ -14,6 +14,8 @@ from esl_agent.testing.caller import Spoken
 
 _WIDTH = 110
 _INDENT = " " * 19
+#: Who fails, in words.
+STAGES = {"stt": "the recogniser", "llm": "the model", "tts": "the voice"}
 #: Steps of an answer in their order; endpointing: making sure that the caller has finished.
 STEPS = ("endpointing", "stt", "llm", "tts", "playback")
 
@@ -84,8 +86,8 @@ class Narrator:
                 self.line(note.at, "", "the agent hangs up")
             case "hung_up":
                 self.line(note.at, "", f"the call is over: {clear(facts['cause'])}")
-            case "provider_failed" | "command_failed" | "media_lost" | "lost":
-                self.line(note.at, "", f"{note.what}: {' '.join(f'{k}={clear(v)}' for k, v in facts.items())}")
+            case _ if trouble := _trouble(note):
+                self.line(note.at, "", trouble)
             case _:
                 pass
 
@@ -148,3 +150,22 @@ class Narrator:
         elif note.facts["kind"] == "greeting":
             began = next((n.at for n in self.notes if n.what == "began" and n.facts["turn"] == note.facts["turn"]), 0.0)
             self.say(f"{_INDENT}-- first sound {milliseconds(began - self._answered)} after the answer")
+
+
+def _trouble(note: Note) -> str:
+    """What went wrong, as a sentence; empty for a note of anything else."""
+    facts = {name: clear(value) for name, value in note.facts.items()}
+    match note.what:
+        case "provider_failed":
+            return f"{STAGES[facts['stage']]} failed: {facts['error'].removeprefix(facts['stage'] + ': ')}"
+        case "switched":
+            reason = facts["reason"].removeprefix(facts["stage"] + ": ")
+            return f"{STAGES[facts['stage']]} is now {facts['after']} instead of {facts['before']}: {reason}"
+        case "command_failed":
+            return f"FreeSWITCH did not {facts['command']}: {facts['reply'] or 'no reply'}"
+        case "media_lost":
+            return f"the caller's sound is lost{' for good' if note.facts['final'] else ''}: {facts['reason']}"
+        case "lost":
+            return f"the call is lost: {facts['reason']}"
+        case _:
+            return ""

@@ -7,6 +7,7 @@ a person as the caller. What is printed is what the journal says as it happens, 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import shutil
 import socket
@@ -27,7 +28,8 @@ from esl_agent.demo.narrator import Narrator
 from esl_agent.demo.story import Story, shifted, tell
 from esl_agent.demo.transcript import transcript
 from esl_agent.demo.voice import Recording, listen
-from esl_agent.errors import ConfigError, EslAgentError
+from esl_agent.errors import ConfigError, EslAgentError, ProviderError
+from esl_agent.providers.base import Engines, SpeechToText
 from esl_agent.providers.worker_pool import default_size
 from esl_agent.server import Server
 from esl_agent.testing.caller import (
@@ -45,7 +47,11 @@ from esl_agent.testing.caller import (
 from esl_agent.testing.freeswitch import PretendFreeSwitch, wait_for
 from esl_agent.testing.fs_machine import Options
 from esl_agent.testing.line import line_noise
+from esl_agent.workers import prepared
 
+log = logging.getLogger(__name__)
+
+#: That of dids/demo.yaml, whose agent knows what the caller's recordings talk about.
 NUMBER = "5000"
 CODEC_RATE = 8000
 #: What the caller does. Every name is a recording in testing/speech, but the cough, which is made.
@@ -71,22 +77,31 @@ ANSWERS = 5
 #: A call that lasts longer than this has failed.
 MAX_SECONDS = 150.0
 _WARM_SECONDS = 30.0
+#: Nobody is left for longer without being told what is waited for.
+_QUIET_SECONDS = 3.0
 _NEWS_EVERY = 0.1
 
 
-def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT, answers: int = ANSWERS) -> int:
+def run(
+    conf: Path,
+    directory: Path,
+    to: TextIO,
+    script: Sequence[Step] = SCRIPT,
+    answers: int = ANSWERS,
+    number: str = NUMBER,
+) -> int:
     """Place the call, print it, leave FILES in ``directory`` (``briefing.wav`` if a colleague was called).
 
     Files of an earlier call are removed first. Returns the exit status: 0 if the call was what it should be. Raises
-    ConfigError if nobody answers NUMBER.
+    ConfigError if nobody answers ``number``, EslAgentError if the agent would have no voice.
     """
     narrator = Narrator(to)
     directory.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (directory / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as records:
-        config = config_for(configuration.load(conf), Path(records))
-        story, clips = _call(conf, config, directory, script, narrator)
+        config = config_for(configuration.load(conf), Path(records), number)
+        story, clips = _call(conf, config, directory, script, narrator, number)
         for record in Path(records).glob("*.json"):
             shutil.copyfile(record, directory / "record.json")
     recording = listen(directory / "call.wav")
@@ -104,11 +119,13 @@ def run(conf: Path, directory: Path, to: TextIO, script: Sequence[Step] = SCRIPT
     return 0 if all(is_so for is_so, _ in found) else 1
 
 
-def config_for(config: Config, records: Path) -> Config:
-    """``config`` with the demo's DID alone, at free ports: it runs beside an agent at work. Raises ConfigError."""
-    did = config.find(NUMBER)
+def config_for(config: Config, records: Path, number: str = NUMBER) -> Config:
+    """``config`` with the DID alone that answers ``number``, at free ports: it runs beside an agent at work. Raises
+    ConfigError."""
+    did = config.find(number)
     if did is None:
-        raise ConfigError([f"demo: nobody answers {NUMBER}: expected a file of dids/ for it, such as dids/demo.yaml"])
+        known = ", ".join(each.key.removeprefix("= ") for each in config.dids)
+        raise ConfigError([f"demo: nobody answers {number}; call one that is answered with --did: {known}"])
     calls, sound = (f"127.0.0.1:{port}" for port in _free_ports(2))
     service = config.service
     s1 = dataclasses.replace(service.audio.s1_listener, enabled=False)
@@ -133,26 +150,28 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _call(
-    conf: Path, config: Config, directory: Path, script: Sequence[Step], narrator: Narrator
+    conf: Path, config: Config, directory: Path, script: Sequence[Step], narrator: Narrator, number: str
 ) -> tuple[Story, Clips]:
     """The call, from the server's start to its stop, and what was played on it."""
     server = Server(conf, config, watch=narrator.watch)
     began = time.monotonic()
     server.start()
     try:
-        _warm_up(server)
-        found = server.lineup.find(NUMBER)
+        _warm_up(server, narrator)
+        found = server.lineup.find(number)
         assert found is not None
         did, engines = found
         specs = did.engines
         names = " + ".join((f"stt {specs.stt[0].name}", f"llm {specs.llm[0].name}", f"tts {engines.tts.voice}"))
         narrator.say(f"{did.name}: {names}; warm after {time.monotonic() - began:.1f} s")
+        if number != NUMBER:
+            narrator.say(f"The caller's sentences are recordings made for {NUMBER}; {number} answers them as it can.")
         narrator.say("Minutes and seconds of the call. Everything below is printed when it happens.\n")
         caller = PretendCaller(script, rate=CODEC_RATE)
         narrator.spoken = caller.spoken
         options = Options(epoch=time.time() - time.monotonic(), callees={COLLEAGUE: colleague(CODEC_RATE)})
         with PretendFreeSwitch(config.service.freeswitch.address, options=options) as switch:
-            call = switch.call(NUMBER, audio=caller, codec_rate=CODEC_RATE, record=directory / "call.wav")
+            call = switch.call(number, audio=caller, codec_rate=CODEC_RATE, record=directory / "call.wav")
             told = SwitchTold(call, caller, narrator)
             ends = time.monotonic() + MAX_SECONDS
             while not call.wait(_NEWS_EVERY) and time.monotonic() < ends:
@@ -181,18 +200,47 @@ def _clips(sounds: Mapping[str, Sound]) -> Clips:
     return {(int(name[1]), int(name[2])): samples_of(sound, CODEC_RATE) for name, sound in found if name}
 
 
-def _warm_up(server: Server) -> None:
-    """Wait until every fixed phrase is spoken and every listening process has loaded: a call at work finds it so."""
+def _warm_up(server: Server, narrator: Narrator) -> None:
+    """Wait until every fixed phrase is spoken and every listening process has loaded: a call at work finds it so.
+    Raises EslAgentError for a voice that does not speak, if it is the only one."""
     [did] = server.lineup.config.dids
     engines = server.lineup.engines[did.key]
-    if hasattr(engines.stt, "warm"):
-        hum = line_noise(CODEC_RATE, -40.0, seed=1, seconds=0.5)
-        tries = [
-            gevent.spawn(lambda: list(engines.stt.recognise(iter([hum]), CODEC_RATE))) for _ in range(default_size())
-        ]
-        gevent.joinall(tries, timeout=_WARM_SECONDS)
-    clauses = did.cascade.phrases.clauses()
-    wait_for(lambda: all(server.cache.get(engines.tts.voice, text) for text in clauses), _WARM_SECONDS)
+    names = [each.name for each in did.engines.tts]
+    clauses = list(dict.fromkeys(did.cascade.phrases.clauses()))
+
+    def missing() -> int:
+        return sum(server.cache.get(engines.tts.voice, text) is None for text in clauses)
+
+    listening = [gevent.spawn(_listen_once, engines.stt) for _ in range(default_size())]
+    gevent.joinall(listening, timeout=_WARM_SECONDS)
+    if wait_for(lambda: not missing(), _QUIET_SECONDS):
+        return
+    due = f"{missing()} of {len(clauses)} phrases are to come"
+    narrator.say(f"{did.name}: waiting for the voice ({names[0]}), {_WARM_SECONDS:.0f} s at most: {due}")
+    if missing() == len(clauses) and (silent := _silence(engines, clauses[0])):
+        if len(names) == 1:
+            raise EslAgentError(f"demo: no call is made, for the agent has no voice: {silent}")
+        narrator.say(f"{names[0]} does not speak, so {names[1]} is to: {silent}")
+    elif not wait_for(lambda: not missing(), _WARM_SECONDS):
+        narrator.say(f"{missing()} phrases are still to come: they are late when they are said")
+
+
+def _listen_once(stt: SpeechToText) -> None:
+    """One utterance, so that whoever recognises it is ready for the next."""
+    if hasattr(stt, "warm"):
+        try:
+            list(stt.recognise(iter([line_noise(CODEC_RATE, -40.0, seed=1, seconds=0.5)]), CODEC_RATE))
+        except ProviderError as error:
+            log.warning("%s", error)
+
+
+def _silence(engines: Engines, text: str) -> str:
+    """Why the preferred voice does not say ``text``; empty: it does."""
+    try:
+        prepared(engines, text)
+    except ProviderError as error:
+        return str(error)
+    return ""
 
 
 def _draw(story: Story, recording: Recording, clips: Clips, path: Path, narrator: Narrator) -> None:

@@ -64,3 +64,22 @@ def test_a_barge_in_is_told_when_it_happened_then_what_was_heard_then_the_words(
 def test_words_that_decide_a_barge_in_are_told_once_and_after_it() -> None:
     lines = told(*SPEAKS, *YIELDS, words("stop"), Note(3.9, "confirmed", {"turn": 1}))
     assert lines[1:] == ["0:03.2 ** the caller talks over the agent, who stops **", "0:03.9 caller stop"]
+
+
+def test_what_goes_wrong_is_a_sentence() -> None:
+    failed = {"stage": "llm", "number": 3, "error": "llm: openai/x: no answer in time (given up)"}
+    switched = {"stage": "tts", "before": "eleven", "after": "piper", "reason": "tts: refused"}
+    lines = told(
+        Note(21.6, "provider_failed", failed),
+        Note(22.0, "switched", switched),
+        Note(23.0, "media_lost", {"reason": "closed", "final": True}),
+        Note(24.0, "command_failed", {"command": "answer", "reply": "-ERR no"}),
+        Note(25.0, "lost", {"reason": "no hang-up event within 5 s"}),
+    )
+    assert lines == [
+        "0:21.6 the model failed: openai/x: no answer in time (given up)",
+        "0:22.0 the voice is now piper instead of eleven: refused",
+        "0:23.0 the caller's sound is lost for good: closed",
+        "0:24.0 FreeSWITCH did not answer: -ERR no",
+        "0:25.0 the call is lost: no hang-up event within 5 s",
+    ]

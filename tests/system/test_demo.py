@@ -12,6 +12,7 @@ import pytest
 from esl_agent.config import load
 from esl_agent.demo import show
 from esl_agent.demo.voice import listen
+from esl_agent.errors import ConfigError, EslAgentError
 from esl_agent.testing.caller import BargeIn, Over, Say
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -64,7 +65,7 @@ def test_a_cough_is_told_and_nothing_of_what_the_agent_was_saying_is_lost(made: 
     assert "Oh dear, I am sorry to hear that." in printed
     notes = json.loads((made[2] / "record.json").read_text())["notes"]
     [turn] = [note for note in notes if note["what"] == "turn" and "Oh dear" in note["agent"]]
-    assert turn["agent"].endswith("we will put it right together.'")
+    assert turn["agent"].endswith("we will put it right together.")
     assert turn["false_interruptions"] == 1
 
 
@@ -90,3 +91,34 @@ def test_the_demo_runs_beside_an_agent_at_work(tmp_path: Path) -> None:
     addresses = {service.freeswitch.listen, service.audio.listen}
     assert len(addresses) == 2
     assert not addresses & {config.service.freeswitch.listen, config.service.audio.listen}
+
+
+OWN = """
+did: 6000
+name: Harbour Bakery
+phrases: {greeting: "Harbour Bakery, good day."}
+llm: {engine: rules, rules: [{when: ["opening hours"], say: "Monday to Saturday."}]}
+tts: {engine: piper, url: "http://127.0.0.1:9"}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A configuration with one number of its own, whose voice nobody can reach."""
+    (tmp_path / "dids").mkdir()
+    (tmp_path / "agent.yaml").touch()
+    (tmp_path / "dids" / "bakery.yaml").write_text(OWN)
+    return tmp_path
+
+
+def test_a_voice_that_cannot_be_reached_is_told_before_the_call(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "_QUIET_SECONDS", 0.3)
+    to = io.StringIO()
+    with pytest.raises(EslAgentError, match=r"no call is made, for the agent has no voice: tts: .*(piper|refused)"):
+        show.run(own, own / "out", to, (Say("tt-weasels"),), number="6000")
+    assert "Harbour Bakery: waiting for the voice (piper), 30 s at most: " in to.getvalue()
+
+
+def test_a_demo_of_a_number_that_nobody_answers_says_which_are_answered(own: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nobody answers 5000; call one that is answered with --did: 6000"):
+        show.run(own, own / "out", io.StringIO())
