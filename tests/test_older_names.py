@@ -203,6 +203,24 @@ def test_a_name_without_a_part_that_would_need_it_is_said_to_have_no_effect(conf
     assert DOCUMENTED[name] not in line
 
 
+@pytest.mark.parametrize("name", ["LLAMA3_API_URL", "GPU_SERVER_URL", "CHATBOT_WS_URL", "LLM_API_URL", "VOICE_ID"])
+def test_a_name_of_an_engine_that_no_number_uses_is_said_to_have_no_effect(conf: Directory, name: str) -> None:
+    [line] = conf.load(**{name: DOCUMENTED[name]}).remarks
+    assert line.startswith(f"no effect: {name} (environment): no DID uses the ")
+    assert all(engine.name in line for engine in OF_ENGINES[name])
+    assert DOCUMENTED[name] not in line
+
+
+def test_a_name_of_an_engine_that_a_number_uses_is_not_remarked_on(conf: Directory) -> None:
+    conf.write("dids/a.yaml", "default: true\nlanguages: {de: {llm: [rules, {engine: ollama, model: x}]}}\n")
+    assert conf.load(LLM_API_URL="http://localhost:1", LLAMA3_TIMEOUT="").remarks == ()
+
+
+def test_the_rate_of_mod_vosk_is_said_to_be_needless(conf: Directory) -> None:
+    [line] = conf.load(VOSK_SAMPLE_RATE="16000").remarks
+    assert line.startswith("no effect: VOSK_SAMPLE_RATE (environment): ")
+
+
 def test_a_fixed_silence_is_said_to_be_only_a_beginning(conf: Directory) -> None:
     [line] = conf.load(SILENCE_DURATION="1.5").remarks
     assert "endpointing.adapt" in line

@@ -12,6 +12,7 @@ from typing import Any
 from esl_agent.config import constants
 from esl_agent.config.did import (
     IDENTITY,
+    STAGES,
     Catalogue,
     DidConfig,
     DidSettings,
@@ -23,8 +24,8 @@ from esl_agent.config.did import (
     spell_out_numbers,
 )
 from esl_agent.config.engines import engines_exist, engines_of, spell_out_engines, tools_exist
-from esl_agent.config.environment import Given, overlay
-from esl_agent.config.older_names import remarks
+from esl_agent.config.environment import Given, overlay, variables
+from esl_agent.config.older_names import remarks, unread
 from esl_agent.config.service import ServiceSettings
 from esl_agent.config.source import Document, KeyPath, Place, describe, read
 from esl_agent.config.validate import problem, suggestion, validate
@@ -88,8 +89,23 @@ def load(
         {normalised(d.settings.prefix): d for d in dids if d.settings.prefix},
         next((d for d in dids if d.settings.default), None),
         given.constants,
-        tuple(remarks({name: str(given.place(name)) for name in given})),
+        tuple(_remarks(given, dids, engines)),
     )
+
+
+def _remarks(given: Given, dids: list[DidConfig], catalogue: Catalogue) -> list[str]:
+    """What to tell of names of older programs that are given."""
+    places = {name: str(given.place(name)) for name in given}
+    readers: dict[str, list[str]] = {}
+    for stage in STAGES:
+        for engine in catalogue.names(stage):
+            for name, _, _ in variables(catalogue.options_class(stage, engine)):
+                readers.setdefault(name, []).append(f"{stage} engine {engine}")
+    for name in {name for cls in (ServiceSettings, DidSettings) for name, _, _ in variables(cls)}:
+        readers.pop(name, None)
+    chosen = [each for did in dids for each in (did.engines, *(other.engines for other in did.languages.values()))]
+    used = {f"{spec.stage} engine {spec.name}" for specs in chosen for spec in (*specs.stt, *specs.llm, *specs.tts)}
+    return [*remarks(places), *unread(places, readers, used)]
 
 
 def check(

@@ -7,7 +7,7 @@ these tables say which names there are, and which of them have no effect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 #: Read from the environment, and from the constants of ``legacy_config``. What each sets, for people.
 USED: Mapping[str, str] = {
@@ -53,17 +53,36 @@ NOT_USED_YET: Mapping[str, str] = {
 OF_PYTHON: Mapping[str, str] = {"PYTHONIOENCODING": "how Python writes to the terminal"}
 
 
+#: Without effect for good, though nothing is missing.
+NEEDLESS: Mapping[str, str] = {"VOSK_SAMPLE_RATE": "stt engine vosk tells the server the rate of each call"}
+
+
 def remarks(given: Mapping[str, str]) -> list[str]:
     """What to tell the operator of names that are given (``given``: name -> where, such as ``environment NAME`` or
     ``config.py:3``) and have no effect, or not the one they had."""
     idle: dict[str, list[str]] = {}
     for name, door in NOT_USED_YET.items():
         if name in given:
-            idle.setdefault(door, []).append(f"{name} ({given[name].removesuffix(f' {name}')})")
+            idle.setdefault(door, []).append(f"{name} ({_at(name, given)})")
     found = [f"no effect yet, because this version has no {door}: {', '.join(names)}" for door, names in idle.items()]
+    found += [f"no effect: {name} ({_at(name, given)}): {why}" for name, why in NEEDLESS.items() if name in given]
     if "SILENCE_DURATION" in given:
         found.append(
             f"SILENCE_DURATION ({given['SILENCE_DURATION']}): while endpointing.adapt is on it is only where the "
             "silence that ends an utterance starts from; what follows depends on the words and on the caller"
         )
     return found
+
+
+def unread(given: Mapping[str, str], readers: Mapping[str, Collection[str]], used: Collection[str]) -> list[str]:
+    """What to tell of names that are given and set options of engines alone (``readers``: name -> its engines, as
+    ``llm engine ollama``), while no DID uses one of these (``used``)."""
+    return [
+        f"no effect: {name} ({_at(name, given)}): no DID uses the {' or the '.join(engines)}"
+        for name, engines in readers.items()
+        if name in given and name in USED and not set(engines) & set(used)
+    ]
+
+
+def _at(name: str, given: Mapping[str, str]) -> str:
+    return given[name].removesuffix(f" {name}")
