@@ -65,6 +65,9 @@ class OpenAiModelOptions:
     hang_up_on: str = setting("", "Text of the model that is not said but hangs up, such as `[HANGUP]`.")
     at_once: int = setting(0, "Requests that the account may have at a time, over all calls. 0: no limit.", ge=0)
 
+    def __post_init__(self) -> None:
+        openai_key.check_url(self.url, "chat/completions")
+
 
 class OpenAiModel:
     def __init__(self, options: OpenAiModelOptions, context: EngineContext) -> None:

@@ -1,4 +1,4 @@
-"""The key of the engines ``openai``: OpenAI's own goes to OpenAI and nowhere else."""
+"""What the engines ``openai`` have in common: OpenAI's key goes to OpenAI and nowhere else; paths begin at ``url``."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def is_openai(url: str) -> bool:
     parts = parts_of(url)
     host = (parts.hostname or "").rstrip(".")
     return parts.scheme == "https" and (host == "openai.com" or host.endswith(".openai.com"))
+
+
+def check_url(url: str, path: str) -> None:
+    """Raises ValueError where ``url`` holds the ``path`` that the engine adds itself."""
+    if url.partition("?")[0].rstrip("/").endswith(f"/{path}"):
+        raise ValueError(f"url: the engine adds /{path} itself; leave it out, so that url ends before it, as in .../v1")

@@ -51,6 +51,9 @@ class OpenAiRecogniserOptions:
     ca_file: str = setting("", "Certificates (PEM) to trust instead of the usual ones.")
     at_once: int = setting(0, "Requests that the account may have at a time, of all calls. 0: no limit.", ge=0)
 
+    def __post_init__(self) -> None:
+        openai_key.check_url(self.url, "audio/transcriptions")
+
 
 class OpenAiRecogniser:
     streaming = False

@@ -41,6 +41,9 @@ class OpenAiVoiceOptions:
     api_key_file: str = setting("", "File that holds it instead.")
     at_once: int = setting(0, "Requests at a time that the account or the server allows. 0: no limit.", ge=0, le=1000)
 
+    def __post_init__(self) -> None:
+        openai_key.check_url(self.url, "audio/speech")
+
 
 class OpenAiVoice:
     """Speaks over kept connections."""

@@ -61,3 +61,14 @@ def test_a_key_is_missed_at_openai_and_where_one_is_named(stage: Stage, monkeypa
     with pytest.raises(ConfigError, match="LOCAL_KEY is not set"):
         headers(stage, url="http://127.0.0.1:8000/v1", api_key_env="LOCAL_KEY")
     assert headers(stage, url="http://127.0.0.1:8000/v1")
+
+
+@pytest.mark.parametrize(
+    ("stage", "path"), [("stt", "audio/transcriptions"), ("llm", "chat/completions"), ("tts", "audio/speech")]
+)
+def test_an_address_with_the_path_that_is_added_anyway_is_refused(stage: Stage, path: str) -> None:
+    options = registry.options_class(stage, "openai")
+    for url in (f"http://127.0.0.1:8080/v1/{path}", f"http://127.0.0.1:8080/v1/{path}/", f"https://x/v1/{path}?a=b"):
+        with pytest.raises(ValueError, match=f"adds /{path} itself"):
+            options(url=url)
+    options(url="http://127.0.0.1:8080/v1")
