@@ -23,6 +23,10 @@ _DASHES = " -\u2013\u2014"
 FIRST_CLAUSE_CHARS = 24
 #: No clause is longer: about fifteen seconds of speech. Text without punctuation is cut at a space.
 MAX_CLAUSE_CHARS = 240
+#: No end is looked for farther on: a reply that comes in one piece may be long.
+_HORIZON = MAX_CLAUSE_CHARS + 16
+#: Characters of the longest abbreviation, its point, and what is before it; and one more.
+_ABBREVIATED = 7
 
 
 class ClauseCutter:
@@ -64,9 +68,12 @@ class ClauseCutter:
             self._first = False
 
     def _next_end(self) -> int | None:
-        ends = (m.end() for m in _END.finditer(self._text) if not _ABBREVIATION.search(self._text[: m.end()]))
+        matches = _END.finditer(self._text, 0, _HORIZON)
+        ends = (
+            m.end() for m in matches if not _ABBREVIATION.search(self._text[max(0, m.end() - _ABBREVIATED) : m.end()])
+        )
         end = next(ends, MAX_CLAUSE_CHARS + 1)
-        if self._first and (pause := _PAUSE.search(self._text, FIRST_CLAUSE_CHARS)) and pause.end() < end:
+        if self._first and (pause := _PAUSE.search(self._text, FIRST_CLAUSE_CHARS, _HORIZON)) and pause.end() < end:
             end = pause.end()
         if end <= MAX_CLAUSE_CHARS:
             return end
