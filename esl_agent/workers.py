@@ -131,10 +131,11 @@ class Workers:
                 elif isinstance(part, ToolCallPart):
                     self._post(ToolCalled(turn, part.call, ask))
                 elif isinstance(part, TextPart) and part.text:
-                    self._post(ReplyText(turn, part.text, ask))
-                    size += len(part.text)
+                    text = part.text[: MAX_REPLY_CHARACTERS - size]
+                    self._post(ReplyText(turn, text, ask))
+                    size += len(text)
                 size += 1  # pieces without words end too
-                if size > MAX_REPLY_CHARACTERS:
+                if size >= MAX_REPLY_CHARACTERS:
                     log.warning("call=%s llm: more than %d characters; cut", self._call_id, MAX_REPLY_CHARACTERS)
                     break
             self._post(ReplyEnded(turn, ask=ask))

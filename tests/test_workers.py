@@ -214,6 +214,14 @@ def test_a_model_that_never_stops_is_stopped():
     assert engine.closed == 1
 
 
+def test_a_piece_of_a_reply_that_is_a_book_is_cut_before_anybody_looks_at_it():
+    desk = Desk(llm=Scripted(lambda: iter([TextPart("word " * 1_000_000), TextPart("more")])))
+    desk.workers.ask_model(1, QUESTION)
+    said = [posted.text for posted in desk.idle() if isinstance(posted, ReplyText)]
+    assert [len(text) for text in said] == [MAX_REPLY_CHARACTERS]
+    assert desk.posted[-1] == ReplyEnded(1)
+
+
 def test_a_model_that_sends_empty_pieces_for_ever_is_stopped():
     desk = Desk(llm=Scripted(endless(TextPart(""))))
     desk.all("llm")
