@@ -91,6 +91,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    """A missing key is a mistake like any other, though only the service's own environment may have it: "no problems"
+    promises that the service starts, and the systemd unit in deploy/ asks this, with its keys, before each start."""
     from esl_agent.advice import advice, unpriced
     from esl_agent.lineup import make_lineup
 
