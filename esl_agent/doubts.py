@@ -72,12 +72,26 @@ def _english_phrases(tongue: Tongue) -> Iterator[str]:
         if (said := getattr(phrases, each.name)) and said == getattr(english, each.name) and not never.get(each.name)
     ]
     names += [
-        f"{spec.stage}.otherwise"
-        for spec in tongue.engines.llm
-        if (default := _default(spec.options, "otherwise")) and spec.options.otherwise == default
+        path for path, settings, name in _said_beside(tongue) if getattr(settings, name) == _default(settings, name)
     ]
     if names:
         yield f"{tongue.where}: the language is {language}, and these are as they are in English: {', '.join(names)}"
+
+
+def _said_beside(tongue: Tongue) -> Iterator[tuple[str, Any, str]]:
+    """(key path, settings, which of them) of what is said that is no phrase of ``phrases``."""
+    cascade = tongue.cascade
+    if cascade.last_resort.transfer:
+        yield "last_resort.say", cascade.last_resort, "say"
+    for name, destination in cascade.destinations.items():
+        if destination.mode == "warm":
+            yield f"destinations.{name}.briefing", destination, "briefing"
+    for spec in tongue.engines.llm:
+        if _default(spec.options, "otherwise"):
+            yield "llm.otherwise", spec.options, "otherwise"
+        for index, rule in enumerate(getattr(spec.options, "rules", ())):
+            if rule.tool:
+                yield f"llm.rules[{index}].after_tool.failed", rule.after_tool, "failed"
 
 
 def _default(options: Any, name: str) -> Any:
@@ -123,19 +137,22 @@ def _times(tongue: Tongue) -> Iterator[str]:
         hedge = f"resilience.llm.hedge ({resilience.llm.hedge:g})"
         yield f"{tongue.where}: {hedge} is not within limits.llm ({limits.llm:g})"
     for spec in tongue.engines.llm:
+        is_last = spec is tongue.engines.llm[-1]
+        limit, name = (limits.llm, "limits.llm") if is_last else (resilience.llm.first, "resilience.llm.first")
         timeout = getattr(spec.options, "timeout", 0.0)
-        if timeout > limits.llm:
+        if timeout > limit:
             behind = "; what it would try last, such as api_url, is not reached" if spec.name == "chatbot" else ""
             yield (
-                f"{spec.where}: engine {spec.name}: its timeout ({timeout:g}) does not fit in limits.llm "
-                f"({limits.llm:g}), after which the call gives up{behind}"
+                f"{spec.where}: engine {spec.name}: its timeout ({timeout:g}) does not fit in {name} ({limit:g}), "
+                f"after which the call gives it up{behind}"
             )
 
 
 def _engines(specs: tuple[EngineSpec, ...]) -> Iterator[str]:
     for index, spec in enumerate(specs):
         if spec in specs[:index]:
-            yield f"{spec.where}: engine {spec.name} is the same as {specs.index(spec) + 1} of the list, options too"
+            first = specs[specs.index(spec)].where.rpartition(": ")[2]
+            yield f"{spec.where}: engine {spec.name} is the same as {first}, options too"
         for each in dataclasses.fields(spec.options):
             value = getattr(spec.options, each.name)
             if isinstance(value, str) and _PLACEHOLDER.match(value):
@@ -154,4 +171,4 @@ def _prices(config: Config) -> Iterator[str]:
         counted = frozenset().union(*(UNITS[stage] for stage in stages))
         if stages and given and not given & counted:
             told = " and ".join(f"the {stage} engine {engine}" for stage in stages)
-            yield f"agent.yaml: prices.{key}: {', '.join(sorted(given))}: {told} is counted in nothing of this"
+            yield f"agent.yaml: prices.{key}: {', '.join(sorted(given))}: no effect on {told}"

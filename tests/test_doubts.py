@@ -78,7 +78,7 @@ def test_a_model_behind_the_embedded_recogniser_needs_what_callers_are_expected_
             "prompt: x\nstt: vosk\nllm: [openai, rules]\nresilience: {llm: {first: 8}}\n",
             "a.yaml: resilience.llm.first (8) leaves nothing of limits.llm (8)",
         ),
-        (f"{RULES}tts: [embedded, embedded]\n", "a.yaml:3: tts[1]: engine embedded is the same as 1 of the list"),
+        (f"{RULES}tts: [embedded, embedded]\n", "a.yaml:3: tts[1]: engine embedded is the same as tts[0]"),
         (
             f"{RULES}tts: {{engine: elevenlabs, voice: your-voice-id}}\n",
             "a.yaml:3: tts: engine elevenlabs: voice is still an example's",
@@ -96,10 +96,28 @@ def test_an_engine_whose_time_fits_is_not_doubted(told: Told) -> None:
     assert told(f"{MODEL}resilience: {{llm: {{first: 20}}}}\n") == []
 
 
+def test_an_engine_with_another_behind_it_has_less_time(told: Told) -> None:
+    chatbot = "{engine: chatbot, ws_url: 'ws://x', api_url: 'http://x', timeout: 8}"
+    [line] = told(f"prompt: x\nstt: vosk\nllm: [{chatbot}, openai]\n")
+    assert line.startswith(
+        "a.yaml:4: llm[0]: engine chatbot: its timeout (8) does not fit in resilience.llm.first (2.5)"
+    )
+    assert told(f"prompt: x\nstt: vosk\nllm: [openai, {chatbot}]\n") == []
+
+
+def test_what_is_said_beside_the_phrases_is_looked_at_too(told: Told) -> None:
+    [line] = told(
+        "language: de\ndestinations: {a: {mode: warm, dial: user/1}, b: {number: '1'}}\nlast_resort: {transfer: b}\n"
+        "llm: {engine: rules, rules: [{when: [x], say: y, tool: transfer, arguments: {to: a}}]}\n"
+    )
+    beside = "last_resort.say, destinations.a.briefing, llm.otherwise, llm.rules[0].after_tool.failed"
+    assert line.endswith(f"phrases.filler, {beside}")
+
+
 def test_a_price_in_what_an_engine_is_not_counted_in_is_told(told: Told) -> None:
     did = "prompt: x\nstt: deepgram\nllm: openai\n"
     [line] = told(did, "prices: {deepgram: {characters: 1}}\n")
-    assert line == "agent.yaml: prices.deepgram: characters: the stt engine deepgram is counted in nothing of this"
+    assert line == "agent.yaml: prices.deepgram: characters: no effect on the stt engine deepgram"
     assert (
         told(did, "prices: {deepgram: {minute: 1, characters: 1}, openai/gpt-x: {input: 1}, piper: {minute: 1}}\n")
         == []
