@@ -19,7 +19,7 @@ _MIN_SCRUBBED = 6
 _MIN_QUOTED = 12
 
 #: In capitals, as POSIX has them (XBD 8.1); most keys that are pasted where a name belongs are not.
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+VARIABLE = "[A-Z_][A-Z0-9_]{0,127}"
 
 _beside: ContextVar[Mapping[str, str]] = ContextVar("_beside")
 
@@ -41,7 +41,7 @@ def _variables() -> Mapping[str, str]:
 
 def is_variable(text: str) -> bool:
     """Whether ``text`` can be the name of an environment variable; what cannot may be a secret, and is not shown."""
-    return _VARIABLE.fullmatch(text) is not None
+    return re.fullmatch(VARIABLE, text) is not None
 
 
 def secret(variable: str, file: str, environment: Mapping[str, str] | None = None) -> str | None:

@@ -153,3 +153,10 @@ def test_the_demo_number_is_answered_without_any_key() -> None:
     stt, llm, tts = did.engines.stt[0], did.engines.llm[0], did.engines.tts[0]
     assert (stt.name, llm.name, tts.name) == ("embedded", "rules", "embedded")
     assert 20 <= len(did.context.phrases) <= 40
+
+
+def test_an_editor_sees_a_key_that_was_pasted_where_a_variable_is_named() -> None:
+    assert accepts("did.json", "did: 1\nllm: {engine: remote, api_key_env: MY_KEY}\n")
+    assert accepts("did.json", "did: 1\nllm: {engine: remote, api_key_env: ''}\n")
+    assert not accepts("did.json", "did: 1\nllm: {engine: remote, api_key_env: sk-ant-1}\n")
+    assert not accepts("agent.json", "event_socket: {password_env: ClueCon}\n")

@@ -29,8 +29,8 @@ in a directory of settings with its file and line.
   `default: true` takes the rest; without it the rest is refused with UNALLOCATED_NUMBER.
 - Times are seconds. YAML is read as version 1.2: only `true` and `false` are truth values, and a number with a leading
   `0` or `+` is text.
-- No secret is written in YAML: a setting that ends in `_env` names an environment variable, one that ends in `_file` a
-  file.
+- No secret is written in YAML: a setting that ends in `_env` names an environment variable (in capitals), one that ends
+  in `_file` a file.
 - A reload that finds a mistake changes nothing.
 """
 

@@ -12,6 +12,7 @@ from esl_agent.config.did import IDENTITY, STAGES, Catalogue, DidSettings
 from esl_agent.config.service import ServiceSettings
 from esl_agent.config.validate import settings_of
 from esl_agent.errors import Stage
+from esl_agent.secret import VARIABLE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -94,4 +95,7 @@ def _plain(cls: type[Any], scope: str) -> dict[str, Any]:
     """Pydantic's schema with its definitions named after ``scope``, so that schemas can be joined."""
     schema = TypeAdapter(cls).json_schema(ref_template=f"#/$defs/{scope}.{{model}}")
     schema["$defs"] = {f"{scope}.{name}": body for name, body in schema.get("$defs", {}).items()}
+    for body in (schema, *schema["$defs"].values()):
+        for name, value in body.get("properties", {}).items():
+            value |= {"pattern": f"^({VARIABLE})?$"} if name.endswith("_env") else {}
     return schema
