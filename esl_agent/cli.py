@@ -104,7 +104,8 @@ def _check(options: argparse.Namespace) -> int:
     for line in warnings:
         print(f"warning: {line}")
     told = f", {len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}" if warnings else ""
-    print(f"{options.conf}: {len(config.dids)} DIDs, no problems{told}")
+    dids = "1 DID" if len(config.dids) == 1 else f"{len(config.dids)} DIDs"
+    print(f"{options.conf}: {dids}, no problems{told}")
     return 0
 
 

@@ -384,11 +384,11 @@ def test_a_warning_is_printed_by_check_and_changes_nothing_else(
     conf: Directory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert checked(conf, monkeypatch, {}) == 0
-    assert capsys.readouterr().out.endswith("1 DIDs, no problems\n")
+    assert capsys.readouterr().out.endswith("1 DID, no problems\n")
     assert checked(conf, monkeypatch, {"AUDIOSOCKET_PORT": "9092", "SIP_TRUNK": "x"}) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("warning: no effect yet, because this version has no Asterisk: AUDIOSOCKET_PORT (env")
-    assert lines[-1].endswith("1 DIDs, no problems, 1 warning")
+    assert lines[-1].endswith("1 DID, no problems, 1 warning")
 
 
 def test_a_warning_is_logged_once_by_serve(

@@ -39,7 +39,7 @@ def tap(llama: Running, key: str) -> Iterator[Tap]:
 
 
 def model(url: str, **options: Any) -> Any:
-    return engine("llm", "openai", url=url, model="chain", **options)
+    return engine("llm", "openai", url=url, model="chain", api_key_env="OPENAI_API_KEY", **options)
 
 
 def test_a_reply_comes_word_by_word_and_ends_with_what_it_cost(tap: Tap) -> None:

@@ -37,7 +37,7 @@ expect: ["one"]
 phrases: {{greeting: "Hello."}}
 stt: {stt}
 llm:
-  - {{engine: openai, url: "{llama}/v1", model: chain}}
+  - {{engine: openai, url: "{llama}/v1", api_key_env: OPENAI_API_KEY, model: chain}}
   - {{engine: rules, rules: [], otherwise: "Nobody thinks today."}}
 tts: {{engine: piper, url: "{piper}", length_scale: 0.3}}
 """
