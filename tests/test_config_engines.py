@@ -173,6 +173,13 @@ def test_an_engine_that_does_not_exist_is_found_in_the_defaults_though_every_num
     )
 
 
+def test_defaults_may_hold_options_for_the_engine_that_a_number_names(settings: Settings) -> None:
+    settings.agent("defaults:\n  llm: {timeout: 3}\n")
+    settings.did("did: 1\nllm: {engine: remote, url: x}\n")
+    settings.did("default: true\nllm: {engine: remote, url: x}\n", "default.yaml")
+    assert llm(settings) == (("remote", RemoteOptions("x", timeout=3)),)
+
+
 def test_a_placeholder_that_does_not_exist_is_told_with_its_own_line(settings: Settings) -> None:
     settings.did("did: 1\nprompt: |\n  You answer the telephone.\n  {{calller}} calls.\n")
     [line] = settings.problems()

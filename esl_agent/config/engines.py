@@ -98,7 +98,7 @@ def engines_exist(document: Document, catalogue: Catalogue, problems: list[str])
         listed = enumerate(choice) if isinstance(choice, list) else ()
         single: list[tuple[KeyPath, Any]] = [] if isinstance(choice, list) else [((stage,), choice)]
         for path, each in (*single, *(((stage, index), item) for index, item in listed)):
-            if isinstance(each, dict):
+            if isinstance(each, dict) and "engine" in each:  # options alone go with whatever engine a DID names
                 _is_engine(stage, each, path, document, catalogue, problems)
 
 
