@@ -45,6 +45,9 @@ MAX_REPLY_CHARACTERS = 20_000
 #: Transcripts of one utterance, partial ones included: a hundred a second for an utterance of the longest kind.
 MAX_TRANSCRIPTS = 3000
 
+#: Characters of one transcript: some six minutes of talk.
+MAX_TRANSCRIPT = 5000
+
 _Key = tuple[str, int, int]
 #: Its number is that of no turn.
 _SUMMARY: _Key = ("summary", -1, 0)
@@ -216,7 +219,7 @@ class Workers:
         def listen() -> None:
             transcripts = stt.recognise(iter(feed), self._rate)
             for transcript in itertools.islice(transcripts, MAX_TRANSCRIPTS):
-                self._post(Transcribed(utterance, transcript.text, transcript.final))
+                self._post(Transcribed(utterance, transcript.text[:MAX_TRANSCRIPT], transcript.final))
                 if transcript.final:
                     self._drop_feed(utterance)
                     return

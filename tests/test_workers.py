@@ -24,7 +24,13 @@ from esl_agent.errors import ProviderError
 from esl_agent.providers.base import Engines, HangUpPart, ReplyPart, TextPart, Transcript
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.testing.providers import GOODBYE, CannedLlm, CannedStt, ToneTts, Trouble
-from esl_agent.workers import MAX_CLIP_SECONDS, MAX_REPLY_CHARACTERS, MAX_SUMMARY_CHARACTERS, Workers
+from esl_agent.workers import (
+    MAX_CLIP_SECONDS,
+    MAX_REPLY_CHARACTERS,
+    MAX_SUMMARY_CHARACTERS,
+    MAX_TRANSCRIPT,
+    Workers,
+)
 
 PATIENCE = 5.0
 QUESTION = (Message("user", "hello"),)
@@ -489,3 +495,9 @@ def test_a_summary_without_end_is_cut_and_one_that_nobody_wants_says_nothing():
     desk.workers.summarise(2, QUESTION)
     desk.workers.abandon_summary()
     assert desk.idle() == [event]
+
+
+def test_a_transcript_without_end_is_cut():
+    desk = Desk(stt=CannedStt(["word " * 100_000], sleep=gevent.sleep))
+    desk.all("stt")
+    assert [len(event.text) for event in desk.idle()] == [MAX_TRANSCRIPT]
