@@ -44,6 +44,7 @@ def doubts(config: Config) -> Iterator[str]:
             yield from _english_phrases(tongue)
             yield from _dictation(tongue)
             yield from _prompts(tongue)
+            yield from _summaries(tongue)
             yield from _times(tongue)
             for specs in _stages(tongue.engines):
                 yield from _engines(specs)
@@ -120,6 +121,13 @@ def _prompts(tongue: Tongue) -> Iterator[str]:
         yield f"{tongue.where}: prompt has no effect: the llm engine {first.name} does not read it"
     if reading and not tongue.cascade.prompt:
         yield f"{reading[0].where}: engine {reading[0].name} has no prompt: nothing tells it whom it speaks for"
+
+
+def _summaries(tongue: Tongue) -> Iterator[str]:
+    named = [spec.name for spec in tongue.engines.llm if spec.name in WITHOUT_PROMPT]
+    if tongue.cascade.history.summarise_after and named:
+        names = ", ".join(dict.fromkeys(named))
+        yield f"{tongue.where}: history.summarise_after: {names} would take the request for the caller's words"
 
 
 def _times(tongue: Tongue) -> Iterator[str]:

@@ -78,6 +78,10 @@ def test_a_model_behind_the_embedded_recogniser_needs_what_callers_are_expected_
             "prompt: x\nstt: vosk\nllm: [openai, rules]\nresilience: {llm: {first: 8}}\n",
             "a.yaml: resilience.llm.first (8) leaves nothing of limits.llm (8)",
         ),
+        (
+            f"{RULES}history: {{summarise_after: 3000}}\n",
+            "a.yaml: history.summarise_after: rules would take the request for the caller's words",
+        ),
         (f"{RULES}tts: [embedded, embedded]\n", "a.yaml:3: tts[1]: engine embedded is the same as tts[0]"),
         (
             f"{RULES}tts: {{engine: elevenlabs, voice: your-voice-id}}\n",
