@@ -270,17 +270,21 @@ class PretendWebSocket:
 
     def _accept(self) -> None:
         """In place of ``serve_forever``, whose selector goes on watching a socket that was closed: under gevent the
-        next socket with the same number is then never ready."""
+        next socket with the same number is then never ready. Since websockets 17 ``shutdown`` waits for the threads of
+        ``handler_threads``, and for ``socket_closed``."""
+        server: Any = self._server
         while True:
             try:
-                taken, address = self._server.socket.accept()
+                taken, address = server.socket.accept()
             except OSError:  # stopped
                 break
-            thread = threading.Thread(target=self._server.handler, args=(taken, address))
-            with self._server.lock:
-                self._server.handler_threads.add(thread)
+            thread = threading.Thread(target=server.handler, args=(taken, address))
+            if hasattr(server, "handler_threads"):
+                with server.lock:
+                    server.handler_threads.add(thread)
             thread.start()
-        self._server.socket_closed.set()
+        if hasattr(server, "socket_closed"):
+            server.socket_closed.set()
 
     def stop(self) -> None:
         self._stopping.set()
