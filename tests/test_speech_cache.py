@@ -272,7 +272,7 @@ def test_phrases_of_a_configuration_that_was_replaced_are_not_prepared_any_more(
     preparing.kill()
     gevent.sleep(0.01)
     assert len(voice.said) == begun
-    assert not [each for each in gc.get_objects() if isinstance(each, IMap) and not each.dead]
+    assert not [each for each in gc.get_objects() if type(each) is IMap and not each.dead]
 
 
 def test_a_voice_with_a_bug_does_not_stop_the_phrases_of_the_others(caplog):

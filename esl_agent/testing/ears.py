@@ -88,6 +88,7 @@ class PretendEars(PretendWebSocket):
         self.heard: list[bytearray] = []
         self.told: list[list[str]] = []
         self.trouble: dict[str, Callable[[ServerConnection], None]] = {}
+        self._struck: set[Any] = set()
 
     def new_connection(self, connection: ServerConnection) -> tuple[bytearray, list[str]]:
         self.heard.append(bytearray())
@@ -96,7 +97,9 @@ class PretendEars(PretendWebSocket):
         return self.heard[-1], self.told[-1]
 
     def strike(self, point: str, connection: ServerConnection) -> None:
-        if trouble := self.trouble.pop(point, None):
+        """Once for each connection: one that was dropped still reads what had come, and takes no trouble of others."""
+        if connection.id not in self._struck and (trouble := self.trouble.pop(point, None)):
+            self._struck.add(connection.id)
             trouble(connection)
 
     def stall(self, connection: ServerConnection) -> None:
