@@ -15,11 +15,11 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from socket import SHUT_RDWR
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
@@ -32,6 +32,8 @@ from esl_agent.providers.account import shown
 from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after, trusting
 from esl_agent.providers.quotes import told
 from esl_agent.secret import scrubbed
+
+T = TypeVar("T")
 
 #: Bytes of one message: an item echoed back with its audio was seen at 3.4 MB, the vendors' SDKs allow 16.
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -298,6 +300,23 @@ class SpareSockets:
             if found.is_open:
                 return found, True
             found.close()
+
+    def used(self, use: Callable[[ProviderSocket], Generator[T, None, None]]) -> Generator[T, None, None]:
+        """What ``use`` yields of a socket that it closes or gives back itself. If one that had waited turns out to be
+        dead before it gave anything, of a new one: nobody but the socket was at fault. A service's refusal is not."""
+        socket, has_waited = self.take()
+        is_begun = False
+        try:
+            with closing(use(socket)) as pieces:
+                for piece in pieces:
+                    is_begun = True
+                    yield piece
+            return
+        except ProviderError as error:
+            if is_begun or not has_waited or error.status:
+                raise
+        with closing(use(self._open())) as pieces:
+            yield from pieces
 
     def give_back(self, socket: ProviderSocket) -> None:
         """It may be used again; nothing that belongs to its last use will come any more."""

@@ -88,23 +88,8 @@ class CartesiaVoice:
         """PCM16 mono in pieces; nothing at all for text without a letter or digit."""
         if not (spoken := speakable(text)):
             return
-        with closing(self._pieces(spoken)) as pieces:
+        with closing(self._spare.used(lambda socket: self._said(socket, spoken))) as pieces:
             yield from pcm16(pieces, Raw("s16", self.rate), self.rate, self._error)
-
-    def _pieces(self, text: str) -> Generator[bytes, None, None]:
-        """The sound of ``text``. A socket that had waited may have been closed meanwhile: then a new one is tried."""
-        socket, has_waited = self._spare.take()
-        is_heard = False
-        try:
-            with closing(self._said(socket, text)) as said:
-                for piece in said:
-                    is_heard = True
-                    yield piece
-            return
-        except ProviderError as error:
-            if is_heard or not has_waited or error.status:
-                raise
-        yield from self._said(self._open(), text)
 
     def _said(self, socket: ProviderSocket, text: str) -> Generator[bytes, None, None]:
         """Ends with the socket given back, or closed with the context cancelled."""

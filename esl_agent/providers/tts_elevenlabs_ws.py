@@ -70,32 +70,12 @@ class ElevenLabsSocketVoice:
         """PCM16 mono in pieces; nothing at all for text without a letter or digit."""
         if not (spoken := speakable(text)):
             return
-        with closing(self._pieces(spoken)) as pieces:
+        with closing(self._spare.used(lambda socket: self._said(socket, spoken))) as pieces:
             yield from pcm16(pieces, Raw("s16", self.rate), self.rate, self._error)
 
-    def _pieces(self, text: str) -> Generator[bytes, None, None]:
-        """The sound of ``text``. A socket that had waited may have been closed meanwhile: then a new one is tried."""
-        socket, has_waited = self._spare.take()
-        self._spare.warm()
-        is_heard = False
-        try:
-            with closing(self._said(socket, text)) as said:
-                for piece in said:
-                    is_heard = True
-                    yield piece
-            return
-        except ProviderError:
-            if is_heard or not has_waited:
-                raise
-        finally:
-            socket.close_soon()
-        socket = self._open()
-        try:
-            yield from self._said(socket, text)
-        finally:
-            socket.close_soon()
-
     def _said(self, socket: ProviderSocket, text: str) -> Generator[bytes, None, None]:
+        """A socket speaks one clause; the next clause's is opened meanwhile."""
+        self._spare.warm()
         try:
             with suppress(ProviderError):  # closed already: why, it has said before
                 for message in (self._first, json.dumps({"text": f"{text} ", "flush": True}), '{"text":""}'):
@@ -112,6 +92,8 @@ class ElevenLabsSocketVoice:
             raise socket.error("expected JSON with sound in base64") from None
         except ProviderError as error:
             raise judged(error, " ".join(map(str, socket.closed_with or ()))) from None
+        finally:
+            socket.close_soon()
 
     def _open(self) -> ProviderSocket:
         try:

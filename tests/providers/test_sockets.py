@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import gevent
@@ -170,3 +170,26 @@ def test_who_is_killed_while_a_handshake_is_awaited_leaves_no_socket_behind():
     worker.kill(timeout=5.0)
     assert ended.wait(5.0)
     server.stop()
+
+
+def test_a_socket_that_died_waiting_is_replaced_and_a_refusal_is_not_asked_for_twice(pretend):
+    spare = SpareSockets(lambda: opened(pretend), max_idle=5.0)
+
+    def said(socket: ProviderSocket, message: str, status: int = 0) -> Generator[Any, None, None]:
+        try:
+            if status:
+                raise ProviderError("tts", "no", status=status)
+            socket.send(message)
+            yield socket.receive(2.0)
+        finally:
+            socket.close()
+
+    first, _ = spare.take()
+    first.send("crash")
+    spare.give_back(first)
+    assert list(spare.used(lambda socket: said(socket, "hello"))) == ["hello"]
+    assert pretend.connections == 2
+    spare.give_back(spare.take()[0])
+    with pytest.raises(ProviderError, match="no"):
+        list(spare.used(lambda socket: said(socket, "hello", status=402)))
+    assert pretend.connections == 3
