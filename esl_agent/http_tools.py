@@ -24,13 +24,12 @@ from urllib.parse import quote, urlsplit
 
 import gevent
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
 
 from esl_agent.dialogue.actions import ToolCall
 from esl_agent.dialogue.events import ToolReturned
 from esl_agent.dialogue.tool_settings import PLACEHOLDER, HttpHeader, HttpToolSettings
 from esl_agent.errors import ConfigError, EslAgentError
+from esl_agent.providers.outgoing import KnownAuthorities, NoRedirections, authorities
 from esl_agent.secret import secret
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class HttpTools:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = self._checked_address(host, port, tool.allow_private)
         literal = f"[{address}]" if address.version == 6 else str(address)
-        session = _Session()
+        session = NoRedirections()
         session.trust_env = False
         if tls is not None:
             session.mount("https://", _Pinned(host, tls))
@@ -182,47 +181,27 @@ def readable(data: bytes, content_type: str) -> str:
     return text if len(text) <= MAX_RESULT else f"{text[:MAX_RESULT]} (cut)"
 
 
-class _Session(requests.Session):
-    """Does not look where a redirect leads: requests would read its whole body first, whatever its size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class _Pinned(HTTPAdapter):
+class _Pinned(KnownAuthorities):
     """Speaks TLS with ``host`` at whatever address the URL names; ``tls`` says whom to trust."""
 
     def __init__(self, host: str, tls: ssl.SSLContext) -> None:
         self._host = host
-        self._tls = tls
-        super().__init__()
+        super().__init__(tls)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(
-            *args, ssl_context=self._tls, server_hostname=self._host, assert_hostname=self._host, **options
-        )
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Without reading the authorities from their file: that takes 15 ms, in which every call would wait."""
-        conn.cert_reqs = "CERT_REQUIRED"
+        super().init_poolmanager(*args, server_hostname=self._host, assert_hostname=self._host, **options)
 
 
 @cache
 def _usual_authorities() -> ssl.SSLContext:
-    return _trusting(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    return authorities()
 
 
 def _own_authority(where: str, file: str) -> ssl.SSLContext:
     try:
-        return _trusting(file)
-    except OSError as error:  # an SSLError is one
-        raise ConfigError([f"{where}: cannot read certificates from {file!r}: {error.strerror or error}"]) from None
-
-
-def _trusting(file: str) -> ssl.SSLContext:
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.load_verify_locations(file)
-    return context
+        return authorities(file)
+    except ConfigError as error:
+        raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from None
 
 
 def _limited(response: requests.Response, limit: int) -> bytes:

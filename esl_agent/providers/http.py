@@ -16,29 +16,23 @@ import json as jsonlib
 import math
 import re
 import socket
-import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
 
-from esl_agent.errors import Blame, ConfigError, ProviderError, Stage, WireError
+from esl_agent.errors import Blame, ProviderError, Stage, WireError
 from esl_agent.providers.account import shown as where
+from esl_agent.providers.outgoing import session
 from esl_agent.providers.plain_words import plainly
 from esl_agent.providers.quotes import beginning, texts_of, told, unquoted
 from esl_agent.secret import scrubbed
 from esl_agent.wire.outside_json import loads
 from esl_agent.wire.sse import Lines, ServerEvent, ServerEvents
 
-#: Connections kept to one server; more calls than that open further ones for a request each.
-POOL = 100
 #: Bytes of an answer that is read whole.
 MAX_ANSWER = 8 * 1024 * 1024
 #: Bytes of an error's body that are looked at, and characters of it that are told.
@@ -90,7 +84,7 @@ class HttpServer:
         self.where = where(self.base_url)
         self.secrets = tuple(secrets)
         self._timeout = (connect_timeout, read_timeout)
-        self._session = _session(self.base_url, dict(headers or {}), ca_file)
+        self._session = session(self.base_url, dict(headers or {}), ca_file)
 
     def ask(
         self,
@@ -346,55 +340,3 @@ def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
 def one_line(text: str) -> str:
     """The beginning of outside text without line ends, control characters and what else cannot be printed."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_ERROR]).split())
-
-
-def _session(base_url: str, headers: dict[str, str], ca_file: str) -> requests.Session:
-    session = _Session()
-    # Proxies are looked up once; ~/.netrc, which requests would read for each request, never.
-    session.proxies.update(requests.utils.get_environ_proxies(base_url, no_proxy=None))
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one call's session is no other's
-    session.headers.update({"User-Agent": "esl-agent", "Accept-Encoding": "identity", **headers})
-    session.mount("http://", HTTPAdapter(pool_maxsize=POOL))
-    if base_url.startswith("https:"):
-        session.mount("https://", KnownAuthorities(trusting(ca_file)))
-    return session
-
-
-class _Session(requests.Session):
-    """Does not look where a redirection leads: requests would read its whole body first, whatever its size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class KnownAuthorities(HTTPAdapter):
-    """TLS with a context that was made once: reading the authorities from their file for each new connection takes
-    15 ms, in which every call would wait."""
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        super().__init__(pool_maxsize=POOL)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._tls, **options)
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._tls, **options)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """The context has the authorities."""
-        conn.cert_reqs = "CERT_REQUIRED"
-
-
-@cache
-def trusting(ca_file: str = "") -> ssl.SSLContext:
-    """Whom to trust: the usual authorities, or those of ``ca_file`` (PEM) alone. Raises ConfigError if that cannot be
-    read."""
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.check_hostname = True
-    try:
-        context.load_verify_locations(ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    except OSError as error:  # an SSLError is one
-        raise ConfigError([f"cannot read certificates from {ca_file!r}: {error.strerror or error}"]) from None
-    return context

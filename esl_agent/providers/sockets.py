@@ -29,7 +29,8 @@ from websockets.typing import Subprotocol
 
 from esl_agent.errors import Blame, ProviderError, Stage
 from esl_agent.providers.account import shown
-from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after, trusting
+from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after
+from esl_agent.providers.outgoing import trusting
 from esl_agent.providers.quotes import told
 from esl_agent.secret import scrubbed
 
