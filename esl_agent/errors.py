@@ -8,7 +8,7 @@
     |   +-- LegClosed        the connection is gone; nothing more will be answered
     |   +-- CommandTimeout   no answer within the deadline
     |   +-- CommandRefused   the switch answered with an error
-    +-- ProviderError        a recogniser, model or voice failed; says which stage and whether to try again
+    +-- ProviderError        a recogniser, model, voice or agent failed; says which stage and whether to try again
 
 ``gevent.Timeout`` is a ``BaseException`` and never leaves the module that starts it: it becomes one of these.
 """
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Stage = Literal["stt", "llm", "tts"]
+Stage = Literal["stt", "llm", "tts", "agent"]
+"""``agent``: one that listens, thinks and speaks by itself (speech to speech)."""
 Blame = Literal["request", "service", "setup"]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import audioop
 from dataclasses import dataclass
+from typing import Literal
 
 FRAME_SECONDS = 0.02
 
@@ -14,6 +15,18 @@ FRAME_SECONDS = 0.02
 def frame_bytes(rate: int) -> int:
     """Bytes of one 20 ms frame at ``rate`` samples a second."""
     return rate // 50 * 2
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFormat:
+    """How sound is written on a wire, mono: PCM16 little-endian, or G.711 with a byte a sample."""
+
+    encoding: Literal["pcm", "ulaw", "alaw"] = "pcm"
+    rate: int = 24000
+
+    @property
+    def bytes_per_second(self) -> int:
+        return self.rate * (2 if self.encoding == "pcm" else 1)
 
 
 @dataclass(frozen=True, slots=True)

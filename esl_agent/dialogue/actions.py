@@ -215,6 +215,77 @@ class Measured:
     false_interruptions: int = 0
 
 
+# To a speech-to-speech agent (relay.py); ``session`` as in its events.
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAgent:
+    """Connect the agent (again); owes AgentConnected, and one AgentClosed in the end. ``history``: what was said so far
+    on this call, for an agent that takes over."""
+
+    session: int
+    instructions: str
+    tools: tuple[ToolSpec, ...] = ()
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendToAgent:
+    """A frame of the caller's sound, PCM16 at the media's rate."""
+
+    session: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgent:
+    """Have it respond now, to what was said, or to ``instructions`` for this once. Never while a response is under
+    way."""
+
+    session: int
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TellAgent:
+    """The caller did or said this (text: keys that were pressed). No response follows by itself."""
+
+    session: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnTools:
+    """What the tools that a response called have answered, ``(ToolCall.id, result)`` each."""
+
+    session: int
+    results: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Stop making the response."""
+
+    session: int
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateReply:
+    """The caller heard ``item`` up to ``heard`` seconds and no further; more than 0, and less than all of it."""
+
+    session: int
+    item: str
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAgent:
+    """The session is wanted no more."""
+
+    session: int
+
+
 Action = (
     HangUp
     | OpenUtterance
@@ -237,4 +308,12 @@ Action = (
     | Gathered
     | AbandonTurn
     | Measured
+    | ConnectAgent
+    | SendToAgent
+    | AskAgent
+    | TellAgent
+    | ReturnTools
+    | CancelReply
+    | TruncateReply
+    | CloseAgent
 )

@@ -230,6 +230,104 @@ class EngineUsed:
     is_estimate: bool = False
 
 
+# Of a speech-to-speech agent (relay.py). ``session`` counts its connections on this call; ``response`` and ``item`` are
+# the service's own names, cut and cleaned by the provider.
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConnected:
+    """The agent has taken what it was told; the caller's sound may be sent. Nothing of ``session`` comes before it."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResponding:
+    """The agent began a response; at most one of a session is under way, until its AgentResponded."""
+
+    session: int
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpeaks:
+    """Sound of ``item``, from ``at`` seconds on. Where the leg streams it comes once (``part`` 0), as a SoundStream
+    that grows; elsewhere in parts, each a Sound."""
+
+    session: int
+    response: str
+    item: str
+    audio: Sound | SoundStream
+    part: int = 0
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpoke:
+    """No more sound of ``item`` will come (and its SoundStream is ended). Not that it was heard."""
+
+    session: int
+    response: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentText:
+    """Words of what ``item`` says, the next piece."""
+
+    session: int
+    response: str
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResponded:
+    """The response is over, for the service. ``calls``: the tools it wants, only of a ``completed`` one."""
+
+    session: int
+    response: str
+    status: Literal["completed", "cancelled", "failed", "incomplete"] = "completed"
+    calls: tuple[ToolCall, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpeaks:
+    """The agent hears the caller: speech began, the ``item`` of it is named."""
+
+    session: int
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerPaused:
+    """The agent takes the caller's speech ``item`` for ended."""
+
+    session: int
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSaid:
+    """The words of the caller's speech ``item``; late, and in any order. Empty: they could not be understood."""
+
+    session: int
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentClosed:
+    """The connection of ``session`` ended, or could not be made: nothing of it will come any more. ``expired``: it was
+    as old as the service allows; ``retryable``: another one may succeed."""
+
+    session: int
+    error: str
+    retryable: bool = False
+    expired: bool = False
+
+
 Event = (
     Answered
     | MediaStarted
@@ -257,4 +355,14 @@ Event = (
     | TransferFailed
     | EngineSwitched
     | EngineUsed
+    | AgentConnected
+    | AgentResponding
+    | AgentSpeaks
+    | AgentSpoke
+    | AgentText
+    | AgentResponded
+    | CallerSpeaks
+    | CallerPaused
+    | CallerSaid
+    | AgentClosed
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from esl_agent.audio.pcm import SoundFormat
 from esl_agent.dialogue.actions import Message, ToolCall, ToolSpec
 from esl_agent.errors import Stage
 
@@ -161,6 +162,135 @@ class TextToSpeech(Protocol):
 
     def speak(self, text: str) -> Iterator[bytes]:
         """PCM16 mono at ``rate`` in pieces of any even length."""
+
+
+# Speech to speech: one that listens, thinks and speaks by itself.
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBrief:
+    """What an agent is told when it is connected."""
+
+    instructions: str
+    sound: SoundFormat
+    """Both ways; one of the agent's ``formats``."""
+    tools: tuple[ToolSpec, ...] = ()
+    history: tuple[Message, ...] = ()
+    """What was said before on this call, as text: roles user and assistant only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBegan:
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class SoundPart:
+    """The next sound of ``item``, in the brief's format, of any length; comes faster than it can be heard."""
+
+    response: str
+    item: str
+    sound: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEnded:
+    """All of the item's sound has come."""
+
+    response: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordsPart:
+    """The next words of what ``item`` says."""
+
+    response: str
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """Comes once for each ResponseBegan. ``calls`` only of a completed one."""
+
+    response: str
+    status: Literal["completed", "cancelled", "failed", "incomplete"] = "completed"
+    calls: tuple[ToolCall, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallerBegan:
+    """It hears the caller speak; a response under way is being cancelled by the service itself."""
+
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerEnded:
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerWords:
+    """What the caller said in ``item``; late. Empty: not understood."""
+
+    item: str
+    text: str
+
+
+AgentPart = (
+    ResponseBegan
+    | SoundPart
+    | SoundEnded
+    | WordsPart
+    | ResponseEnded
+    | CallerBegan
+    | CallerEnded
+    | CallerWords
+    | UsagePart
+)
+
+
+class AgentSession(Protocol):
+    """One connection of an agent. One greenlet reads ``parts``, another calls the rest, which may wait for the network
+    and raise ProviderError (``code`` "session_expired": it is as old as the service allows)."""
+
+    def parts(self) -> Iterator[AgentPart]:
+        """What it does, in order, until it is closed. Raises ProviderError for any other end."""
+
+    def hear(self, sound: bytes) -> None:
+        """The next sound of the caller, in the brief's format."""
+
+    def respond(self, instructions: str = "") -> None:
+        """Respond now; ``instructions`` for this once, in place of the brief's."""
+
+    def tell(self, text: str) -> None:
+        """Add a message of the caller's."""
+
+    def return_tools(self, results: Sequence[tuple[str, str]]) -> None:
+        """``(ToolCall.id, result)`` each; ``respond`` has to follow."""
+
+    def cancel(self, response: str) -> None:
+        """Nothing to cancel is fine."""
+
+    def truncate(self, item: str, heard: float) -> None:
+        """Only ``heard`` seconds of the item's sound were heard; clamped to what it has, ignored where that is 0."""
+
+    def close(self) -> None:
+        """Idempotent, never raises, does not wait long."""
+
+
+class RealtimeAgent(Protocol):
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def formats(self) -> tuple[SoundFormat, ...]:
+        """What it can be given and gives, the preferred first."""
+
+    def connect(self, brief: AgentBrief) -> AgentSession:
+        """Returns when it is ready to hear. Raises ProviderError."""
 
 
 @dataclass(frozen=True, slots=True)

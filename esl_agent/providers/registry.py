@@ -42,6 +42,7 @@ ENGINES: dict[Stage, dict[str, str]] = {
         "deepgram": "tts_deepgram:DeepgramVoice:DeepgramVoiceOptions",
         "cartesia": "tts_cartesia:CartesiaVoice:CartesiaVoiceOptions",
     },
+    "agent": {},
 }
 
 
@@ -57,7 +58,7 @@ def options_class(stage: Stage, name: str) -> type[Any]:
 
 
 def make(stage: Stage, name: str, options: Any, context: EngineContext) -> Any:
-    """The engine, as base.SpeechToText, LanguageModel or TextToSpeech. Raises ConfigError for what it cannot use."""
+    """The engine, as providers.base has it for its stage. Raises ConfigError for what it cannot use."""
     module, provider, _ = _entry(stage, name)
     return getattr(import_module(module), provider)(options, context)
 
