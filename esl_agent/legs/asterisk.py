@@ -79,6 +79,9 @@ class Line(Protocol):
 class Control(Protocol):
     """The caller's channel. Commands return at once; ``done`` is called once, on the hub."""
 
+    def watch(self, hung_up: Callable[[int], None]) -> None:
+        """Call ``hung_up`` with the Q.850 cause when the caller's channel ends, before or after its line does."""
+
     def hang_up(self, cause: int, done: Done) -> None: ...
 
     def redirect(self, number: str, done: Done) -> None:
@@ -105,6 +108,9 @@ class Directory(Protocol):
 
 class NoControl:
     """A call whose Asterisk gives us its sound and nothing else."""
+
+    def watch(self, hung_up: Callable[[int], None]) -> None:
+        pass
 
     def hang_up(self, cause: int, done: Done) -> None:
         done(LegError(_NOTHING))
@@ -144,6 +150,7 @@ class AsteriskLeg:
         self._redirecting = False
         self._has_left = False  # the line ended while a redirection was not yet confirmed
         self._is_over = False
+        control.watch(self.hung_up)
 
     def variable(self, name: str) -> str:
         return self._variables.get(name, "")
