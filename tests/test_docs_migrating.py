@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from esl_agent import config
-from esl_agent.config.older_names import NEEDLESS, NOT_USED_YET, OF_PYTHON, USED
+from esl_agent.config.older_names import NEEDLESS, NOT_USED_YET, OF_ASTERISK, OF_PYTHON, USED
 from esl_agent.doubts import doubts
 from esl_agent.lineup import make_lineup
 from tests.test_docs_providers import KEY, blocks, key_variables
@@ -40,7 +40,7 @@ def test_an_example_answers_calls_as_it_stands(text: str, tmp_path: Path, monkey
 def test_every_older_name_is_in_the_table_and_those_without_effect_are_marked() -> None:
     rows = [row.split("|") for row in NAMES_TABLE.splitlines() if row.startswith("| `")]
     told = {name: row[2].strip() for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row[1])}
-    assert set(told) == {*USED, *NOT_USED_YET, *NEEDLESS, *OF_PYTHON}
+    assert set(told) == {*USED, *NOT_USED_YET, *NEEDLESS, *OF_PYTHON, *OF_ASTERISK}
     for name, meaning in told.items():
         assert meaning.startswith("nothing yet") == (name in NOT_USED_YET), name
         if name in NOT_USED_YET:

@@ -17,7 +17,7 @@ from esl_agent.advice import advice
 from esl_agent.config import Config, check, load
 from esl_agent.config.constants import MAX_BYTES
 from esl_agent.config.environment import variables
-from esl_agent.config.older_names import NOT_USED_YET, OF_PYTHON, USED
+from esl_agent.config.older_names import NOT_USED_YET, OF_ASTERISK, OF_ASTERISK_DOOR, OF_PYTHON, USED
 from esl_agent.config.validate import settings_of
 from esl_agent.errors import ConfigError, Stage
 from esl_agent.lineup import make_lineup
@@ -53,11 +53,11 @@ DOCUMENTED = {
     "MIN_VOLUME_THRESHOLD": "600",
     "VAD_AGGRESSIVENESS": "3",
     "AUDIOSOCKET_HOST": "0.0.0.0",
-    "AUDIOSOCKET_PORT": "9092",
+    "AUDIOSOCKET_PORT": "9093",
     "AUDIOSOCKET_ADDR": "10.0.0.8:9092",
     "VOICEAI_APP": "app",
     "VOICEAI_CALLERID": "100",
-    "SIP_TRUNK": "trunk",
+    "SIP_TRUNK": "provider",
     "PYTHONIOENCODING": "utf-8",
 }
 
@@ -68,6 +68,11 @@ SETS: dict[str, tuple[str, Any]] = {
     "FREESWITCH_PORT": ("service.event_socket.port", 8022),
     "WS_HOST": ("service.audio.s1_listener.host", "0.0.0.0"),
     "WS_PORT": ("service.audio.s1_listener.port", 8766),
+    "AUDIOSOCKET_HOST": ("service.asterisk.audiosocket.host", "0.0.0.0"),
+    "AUDIOSOCKET_PORT": ("service.asterisk.audiosocket.port", 9093),
+    "VOICEAI_APP": ("service.asterisk.ari.app", "app"),
+    "VOICEAI_CALLERID": ("service.asterisk.outbound.caller_id", "100"),
+    "SIP_TRUNK": ("service.asterisk.outbound.trunk", "provider"),
     "MAX_CONVERSATION_HISTORY": ("did.cascade.limits.history", 10),
     "SILENCE_DURATION": ("did.cascade.endpointing.silence", 1.5),
     "MIN_VOLUME_THRESHOLD": ("did.cascade.vad.min_volume", 600),
@@ -136,8 +141,8 @@ def found(config: Config, path: str) -> Any:
 
 
 def test_every_documented_name_is_in_one_of_our_tables_and_no_other() -> None:
-    assert set(DOCUMENTED) == {*USED, *NOT_USED_YET, *OF_PYTHON}
-    assert len(DOCUMENTED) == len(USED) + len(NOT_USED_YET) + len(OF_PYTHON)
+    assert set(DOCUMENTED) == {*USED, *NOT_USED_YET, *OF_PYTHON, *OF_ASTERISK}
+    assert len(DOCUMENTED) == len(USED) + len(NOT_USED_YET) + len(OF_PYTHON) + len(OF_ASTERISK)
     assert set(USED) == {*SETS, *OF_ENGINES, "FREESWITCH_PASSWORD"}
 
 
@@ -214,6 +219,20 @@ def test_a_name_of_an_engine_that_no_number_uses_is_said_to_have_no_effect(conf:
 def test_a_name_of_an_engine_that_a_number_uses_is_not_remarked_on(conf: Directory) -> None:
     conf.write("dids/a.yaml", "default: true\nlanguages: {de: {llm: [rules, {engine: ollama, model: x}]}}\n")
     assert conf.load(LLM_API_URL="http://localhost:1", LLAMA3_TIMEOUT="").remarks == ()
+
+
+@pytest.mark.parametrize("name", OF_ASTERISK_DOOR)
+def test_a_name_of_the_door_for_asterisk_is_remarked_on_while_that_is_shut(conf: Directory, name: str) -> None:
+    [line] = conf.load(**{name: DOCUMENTED[name]}).remarks
+    assert line == f"no effect, because asterisk.enabled is off in agent.yaml: {name} (environment)"
+    conf.write("agent.yaml", "asterisk: {enabled: true}\n")
+    assert conf.load(**{name: DOCUMENTED[name]}).remarks == ()
+
+
+def test_a_variable_of_asterisks_dialplan_is_left_to_asterisk(conf: Directory) -> None:
+    conf.write("agent.yaml", "legacy_config: config.py\n").write("config.py", 'AUDIOSOCKET_ADDR = "10.0.0.8:9092"\n')
+    before, after = conf.load(), conf.load(AUDIOSOCKET_ADDR="10.0.0.8:9092")
+    assert (after.service, after.remarks) == (before.service, ())
 
 
 def test_the_rate_of_mod_vosk_is_said_to_be_needless(conf: Directory) -> None:
@@ -385,9 +404,9 @@ def test_a_warning_is_printed_by_check_and_changes_nothing_else(
 ) -> None:
     assert checked(conf, monkeypatch, {}) == 0
     assert capsys.readouterr().out.endswith("1 DID, no problems\n")
-    assert checked(conf, monkeypatch, {"AUDIOSOCKET_PORT": "9092", "SIP_TRUNK": "x"}) == 0
+    assert checked(conf, monkeypatch, {"EXOLVE_SIP_USER": "1", "AUDIO_CHUNK_SIZE_MS": "20"}) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("warning: no effect yet, because this version has no Asterisk: AUDIOSOCKET_PORT (env")
+    assert lines[-2].startswith("warning: no effect yet, because this version has no baresip: AUDIO_CHUNK_SIZE_MS (env")
     assert lines[-1].endswith("1 DID, no problems, 1 warning")
 
 
@@ -396,7 +415,7 @@ def test_a_warning_is_logged_once_by_serve(
 ) -> None:
     for name in DOCUMENTED:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VOICEAI_APP", "app")
+    monkeypatch.setenv("ELEVENLABS_AGENT_ID", "agent_1")
     monkeypatch.setattr("esl_agent.server.Server", lambda directory, config: SimpleNamespace(run=lambda: None))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -405,8 +424,8 @@ def test_a_warning_is_logged_once_by_serve(
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-    [line] = [line for line in capsys.readouterr().err.splitlines() if "VOICEAI_APP" in line]
-    assert " WARNING no effect yet, because this version has no Asterisk: VOICEAI_APP (environment)" in line
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "ELEVENLABS_AGENT_ID" in line]
+    assert " WARNING no effect yet, because this version has no agents of ElevenLabs: ELEVENLABS_AGENT_ID (env" in line
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,11 +89,11 @@ def load(
         {normalised(d.settings.prefix): d for d in dids if d.settings.prefix},
         next((d for d in dids if d.settings.default), None),
         given.constants,
-        tuple(_remarks(given, dids, engines)),
+        tuple(_remarks(given, service, dids, engines)),
     )
 
 
-def _remarks(given: Given, dids: list[DidConfig], catalogue: Catalogue) -> list[str]:
+def _remarks(given: Given, service: ServiceSettings, dids: list[DidConfig], catalogue: Catalogue) -> list[str]:
     """What to tell of names of older programs that are given."""
     places = {name: str(given.place(name)) for name in given}
     readers: dict[str, list[str]] = {}
@@ -105,7 +105,7 @@ def _remarks(given: Given, dids: list[DidConfig], catalogue: Catalogue) -> list[
         readers.pop(name, None)
     chosen = [each for did in dids for each in (did.engines, *(other.engines for other in did.languages.values()))]
     used = {f"{spec.stage} engine {spec.name}" for specs in chosen for spec in (*specs.stt, *specs.llm, *specs.tts)}
-    return [*remarks(places), *unread(places, readers, used)]
+    return [*remarks(places, asterisk=service.asterisk.enabled), *unread(places, readers, used)]
 
 
 def check(

@@ -42,7 +42,6 @@ USED: Mapping[str, str] = {
 NOT_USED_YET: Mapping[str, str] = {
     "ELEVENLABS_AGENT_ID": "agents of ElevenLabs",
     "OPENAI_WS_URL": "OpenAI's Realtime interface",
-    "AUDIOSOCKET_ADDR": "Asterisk",
     "AUDIO_CHUNK_SIZE_MS": "baresip",
     "EXOLVE_SIP_USER": "baresip",
     "EXOLVE_SIP_PASS": "baresip",
@@ -52,20 +51,27 @@ NOT_USED_YET: Mapping[str, str] = {
 #: Read by Python itself, before any program begins.
 OF_PYTHON: Mapping[str, str] = {"PYTHONIOENCODING": "how Python writes to the terminal"}
 
+#: Variables of Asterisk's dialplan, which Asterisk reads. Nothing of ours does.
+OF_ASTERISK: Mapping[str, str] = {"AUDIOSOCKET_ADDR": "where the dialplan finds our AudioSocket server"}
+
+#: Set the door for Asterisk, and nothing while it is shut.
+OF_ASTERISK_DOOR = ("AUDIOSOCKET_HOST", "AUDIOSOCKET_PORT", "VOICEAI_APP", "VOICEAI_CALLERID", "SIP_TRUNK")
 
 #: Without effect for good, though nothing is missing.
 NEEDLESS: Mapping[str, str] = {"VOSK_SAMPLE_RATE": "stt engine vosk tells the server the rate of each call"}
 
 
-def remarks(given: Mapping[str, str]) -> list[str]:
+def remarks(given: Mapping[str, str], *, asterisk: bool) -> list[str]:
     """What to tell the operator of names that are given (``given``: name -> where, such as ``environment NAME`` or
-    ``config.py:3``) and have no effect, or not the one they had."""
+    ``config.py:3``) and have no effect, or not the one they had. ``asterisk``: its door is open."""
     idle: dict[str, list[str]] = {}
     for name, door in NOT_USED_YET.items():
         if name in given:
             idle.setdefault(door, []).append(f"{name} ({_at(name, given)})")
     found = [f"no effect yet, because this version has no {door}: {', '.join(names)}" for door, names in idle.items()]
     found += [f"no effect: {name} ({_at(name, given)}): {why}" for name, why in NEEDLESS.items() if name in given]
+    if not asterisk and (shut := [f"{name} ({_at(name, given)})" for name in OF_ASTERISK_DOOR if name in given]):
+        found.append(f"no effect, because asterisk.enabled is off in agent.yaml: {', '.join(shut)}")
     if "SILENCE_DURATION" in given:
         found.append(
             f"SILENCE_DURATION ({given['SILENCE_DURATION']}): while endpointing.adapt is on it is only where the "
