@@ -14,6 +14,7 @@ import pickle
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from esl_agent.config import Config
 from esl_agent.dialogue.actions import CloseUtterance
 from esl_agent.dialogue.events import Audio
 from esl_agent.lineup import Lineup
-from esl_agent.providers.base import Engines
 from esl_agent.providers.resilient import resilient
+from esl_agent.reception import Own, Reception
 from esl_agent.server import Server
 from esl_agent.testing.providers import CannedLlm, CannedStt, ToneTts, Trouble
 
@@ -42,7 +43,7 @@ REPLIES = (
 )
 
 
-class StampedServer(Server):
+class StampedReception(Reception):
     """Notes when each frame was dealt with, when each utterance was found to have ended, and each turn's steps."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,9 +52,9 @@ class StampedServer(Server):
         self.endpoints: dict[str, list[float]] = {}
         self.traces: dict[str, Trace] = {}
 
-    def _build(self, leg: Any, mailbox: Any, journal: Any, did: Any, engines: Engines, costs: Any) -> Call:
-        trace = self.traces[leg.id] = []
-        call = super()._build(leg, mailbox, journal, did, stamped(engines, trace), costs)
+    def _build(self, own: Own) -> Call:
+        trace = self.traces[own.arrival.leg.id] = []
+        call = super()._build(replace(own, engines=stamped(own.engines, trace)))
         handled = self.handled[call.leg.id] = array.array("d")
         endpoints = self.endpoints[call.leg.id] = []
         receive, clock = call.dialogue.receive, time.monotonic
@@ -72,6 +73,15 @@ class StampedServer(Server):
 
     def dropped_frames(self) -> int:
         return sum(call.mailbox.dropped_frames for call in self.calls.values())
+
+
+class StampedServer(Server):
+    """A server whose reception takes notes."""
+
+    reception: StampedReception
+
+    def _receive(self, lineup: Lineup, watch: Any) -> Reception:
+        return StampedReception(self._service, lineup, watch)
 
 
 def canned(config: Config, delays: tuple[float, float, float]) -> Lineup:
@@ -109,14 +119,14 @@ def main(directory: str, engines: str, results: str, core: str) -> None:
         "began": began,
         "ended": ended,
         "cpu": cpu,
-        "calls": len(server.calls),
+        "calls": len(server.reception.calls),
         "idle_bytes": idle_bytes,
         "bytes": resident_bytes(),
         "hub_lag": lags,
-        "dropped": server.dropped_frames(),
-        "handled": server.handled,
-        "endpoints": server.endpoints,
-        "traces": server.traces,
+        "dropped": server.reception.dropped_frames(),
+        "handled": server.reception.handled,
+        "endpoints": server.reception.endpoints,
+        "traces": server.reception.traces,
         "providers": sum(delays) if delays else None,
     }
     Path(results).write_bytes(pickle.dumps(found))

@@ -185,8 +185,9 @@ class Phone:
         self.notes: dict[str, list[Note]] = defaultdict(list)
         self.server = Server(directory, config, watch=lambda call, note: self.notes[call].append(note))
         self.server.start()
-        voices = [(self.server.lineup.engines[did.key].tts.voice, did.cascade.clauses()) for did in config.dids]
-        _until(lambda: all(self.server.cache.get(voice, text) for voice, said in voices for text in said))
+        at = self.server.reception
+        voices = [(at.lineup.engines[did.key].tts.voice, did.cascade.clauses()) for did in config.dids]
+        _until(lambda: all(at.cache.get(voice, text) for voice, said in voices for text in said))
         self.switch = PretendFreeSwitch(("127.0.0.1", esl))
 
     def facts(self, call: PretendCall, what: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from esl_agent.journal import MAX_TEXT, Journal, Note, Private, one_line
-from esl_agent.server import _write_json
+from esl_agent.reception import _write_json
 
 SAID = "my card number is 4111 1111 1111 1111"
 

@@ -158,7 +158,7 @@ def _call(
     server.start()
     try:
         _warm_up(server, narrator)
-        found = server.lineup.find(number)
+        found = server.reception.lineup.find(number)
         assert found is not None
         did, engines = found
         specs = did.engines
@@ -203,13 +203,13 @@ def _clips(sounds: Mapping[str, Sound]) -> Clips:
 def _warm_up(server: Server, narrator: Narrator) -> None:
     """Wait until every fixed phrase is spoken and every listening process has loaded: a call at work finds it so.
     Raises EslAgentError for a voice that does not speak, if it is the only one."""
-    [did] = server.lineup.config.dids
-    engines = server.lineup.engines[did.key]
+    [did] = server.reception.lineup.config.dids
+    engines = server.reception.lineup.engines[did.key]
     names = [each.name for each in did.engines.tts]
     clauses = list(dict.fromkeys(did.cascade.phrases.clauses()))
 
     def missing() -> int:
-        return sum(server.cache.get(engines.tts.voice, text) is None for text in clauses)
+        return sum(server.reception.cache.get(engines.tts.voice, text) is None for text in clauses)
 
     listening = [gevent.spawn(_listen_once, engines.stt) for _ in range(default_size())]
     gevent.joinall(listening, timeout=_WARM_SECONDS)

@@ -160,7 +160,7 @@ class Service:
         )
         self.server.start()
         phrases = [text for did in config.dids for text in did.cascade.clauses()]
-        until(lambda: all(self.server.cache.get(self.tts.voice, text) for text in phrases))
+        until(lambda: all(self.server.reception.cache.get(self.tts.voice, text) for text in phrases))
         self.switch = PretendFreeSwitch(("127.0.0.1", self.esl))
 
     def _healthy(self) -> Engines:
@@ -169,7 +169,7 @@ class Service:
 
     def serve(self, did: str, **engines: Any) -> None:
         """From now on ``did`` is served by healthy engines but for those given (``stt``, ``llm``, ``tts``)."""
-        self.server.lineup.engines[f"= {did}"] = dataclasses.replace(self._healthy(), **engines)
+        self.server.reception.lineup.engines[f"= {did}"] = dataclasses.replace(self._healthy(), **engines)
 
     def call(self, *script: Step, did: str = "5000", options: Options | None = None, **more: Any) -> PretendCall:
         return self.switch.call(did, audio=PretendCaller(script), options=options, **more)
@@ -216,13 +216,13 @@ class Service:
             for call in self.switch.calls:
                 if call.machine.is_up:
                     call.hang_up()
-            until(lambda: not self.server.calls and not self.server.listener.connection_count)
-            until(lambda: not list(self.server._clips.iterdir()))
-            assert self.server._media.ports.taken == 0
-            assert not self.server._audio._connections
-            assert not self.server._audio._expected
-            assert self.server.listener.failed_applications == 0
+            until(lambda: not self.server.reception.calls and not self.server.freeswitch.listener.connection_count)
+            until(lambda: not list(self.server.freeswitch.clips.iterdir()))
+            assert self.server.freeswitch.media.ports.taken == 0
+            assert not self.server.freeswitch.audio._connections
+            assert not self.server.freeswitch.audio._expected
+            assert self.server.freeswitch.listener.failed_applications == 0
         finally:
             self.switch.close()
             self.server.stop()
-        assert not self.server._clips.exists()
+        assert not self.server.freeswitch.clips.exists()

@@ -50,7 +50,7 @@ class Paid:
         self.engines = resilient(
             [stt], [self.llm, self.cheap_llm], [self.tts, self.cheap_tts], ResilienceSettings(), limits
         )
-        self.service.server.lineup.engines["= 5000"] = self.engines
+        self.service.server.reception.lineup.engines["= 5000"] = self.engines
 
     @staticmethod
     def named(engine: Any, name: str) -> Any:
@@ -210,7 +210,7 @@ def test_a_voice_that_refuses_is_not_paid_and_the_one_that_speaks_instead_is(tmp
 
 def test_an_engine_without_a_wrapper_costs_nothing_and_harms_nothing(tmp_path):
     with paid(tmp_path) as it:
-        it.service.server.lineup.engines["= 5000"] = Engines(
+        it.service.server.reception.lineup.engines["= 5000"] = Engines(
             CannedStt(["hi"], sleep=gevent.sleep), CannedLlm([GOODBYE], sleep=gevent.sleep), it.cheap_tts
         )
         call = it.service.call(Say(SPEECH, pause=0.2))

@@ -133,7 +133,7 @@ def test_a_call_too_many_is_refused_and_the_others_go_on(tmp_path):
         assert (second.hangup_cause, second.is_answered) == ("USER_BUSY", False)
         assert first.wait(8.0)
         assert service.said(first)[-1] == "Goodbye."
-        until(lambda: not service.server.listener.connection_count)
+        until(lambda: not service.server.freeswitch.listener.connection_count)
         third = service.call()
         service.until(third, "answered")
     finally:

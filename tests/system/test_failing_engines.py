@@ -87,7 +87,7 @@ def test_a_caller_notices_nothing_of_an_engine_that_dies_and_the_operator_everyt
         assert (switched["stage"], switched["before"], switched["after"]) == (stage, "first", "second")
         assert {"stt", "llm", "tts"} >= {note["stage"] for note in service.note(call, "used")} >= {stage}
         assert b"Event-Subclass: esl_agent::engine\n" in b"".join(each for _, way, each in call.wire if way == "<")
-    until(lambda: not service.server._engines)
+    until(lambda: not service.server.reception._engines)
 
 
 class Owned(CannedLlm):
@@ -119,13 +119,13 @@ def test_a_call_that_comes_again_while_it_still_ends_keeps_its_own_engines(
     over: list[int] = []
     service.serve("5100", llm=Owned(over))
     first = service.call(did="5100")
-    until(lambda: len(service.server._greenlets) == 1)
+    until(lambda: len(service.server.reception._greenlets) == 1)
     second = service.call(did="5100")
-    until(lambda: len(service.server._greenlets) == 2)
+    until(lambda: len(service.server.reception._greenlets) == 2)
     first.hang_up()
     until(lambda: over)
     assert over == [1]
-    assert list(service.server.calls) == ["one-and-the-same"]
+    assert list(service.server.reception.calls) == ["one-and-the-same"]
     second.hang_up()
     until(lambda: over == [1, 2])
 
@@ -138,7 +138,7 @@ def test_engines_that_cannot_be_bound_to_a_call_end_it_and_leave_nothing(service
     over: list[int] = []
     service.serve("5100", llm=Broken(["x"]), stt=Owned(over))
     call = service.call(did="5100")
-    until(lambda: service.server.listener.failed_applications == 1)
-    service.server.listener.failed_applications = 0
+    until(lambda: service.server.freeswitch.listener.failed_applications == 1)
+    service.server.freeswitch.listener.failed_applications = 0
     assert over == [1]
     call.hang_up()

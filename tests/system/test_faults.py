@@ -61,7 +61,7 @@ def test_a_broken_event_socket_ends_its_call_and_no_other(service, healthy):
 
     gevent.joinall([gevent.spawn(break_it, *which) for which in calls], raise_error=True)
     for (when, end), call in calls.items():
-        until(lambda call=call: call.uuid not in service.server.calls)
+        until(lambda call=call: call.uuid not in service.server.reception.calls)
         heard = service.note(call, "hung_up")
         assert heard == [{"cause": "LEG_CLOSED"}] or (when == "at once" and not heard), (when, end)
 
@@ -87,14 +87,14 @@ def test_a_caller_who_hangs_up_while_the_event_socket_stalls_is_let_go(service, 
     service.until(call, "began")
     call.do(lambda machine: machine.stall(1.0))
     call.hang_up()
-    until(lambda: call.uuid not in service.server.calls)
+    until(lambda: call.uuid not in service.server.reception.calls)
 
 
 def test_a_websocket_that_dies_comes_back_and_the_conversation_goes_on(service, healthy):
     service.llm._replies = [GOODBYE]
     call = service.call(Wait(1.0), SayNow(SPEECH))
     service.until(call, "media")
-    fork = service.server.calls[call.uuid].media._fork
+    fork = service.server.reception.calls[call.uuid].media._fork
     fork._connection._sock._sock.shutdown(socket.SHUT_RDWR)
     service.until(call, "media", 2)
     assert call.wait(6.0), service.story(call)
@@ -209,13 +209,13 @@ def test_a_command_that_freeswitch_refuses_or_never_answers_does_not_hang_the_ca
         until(lambda call=call: "Goodbye." in service.said(call), why=lambda call=call: service.story(call))
         if command != "api uuid_kill":
             assert call.wait(3.0), service.story(call)
-    until(lambda: not {call.uuid for _, call in calls} & set(service.server.calls))
+    until(lambda: not {call.uuid for _, call in calls} & set(service.server.reception.calls))
 
 
 def test_a_clip_directory_that_vanishes_does_not_leave_the_caller_on_a_dead_line(service):
     call = service.call(Say(SPEECH, pause=0.2))
     service.until(call, "answered")
-    folder = service.server._clips / call.uuid
+    folder = service.server.freeswitch.clips / call.uuid
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
@@ -228,7 +228,7 @@ def test_silence_on_the_line_and_nothing_else_ends_the_call_politely(tmp_path):
     try:
         call = service.call(Wait(60.0))
         service.until(call, "media")
-        service.server.calls[call.uuid].end("the test ends it")
+        service.server.reception.calls[call.uuid].end("the test ends it")
         assert call.wait(5.0)
         assert service.said(call)[-1] == "We close now."
     finally:
@@ -239,4 +239,4 @@ def test_a_caller_who_leaves_while_being_told_of_a_failure_is_let_go(service, he
     service.llm.trouble = Trouble(never=True)
     call = service.call(Say(SPEECH, pause=0.2), Say(SPEECH, pause=0.1), HangUp())
     assert call.wait(8.0)
-    until(lambda: call.uuid not in service.server.calls)
+    until(lambda: call.uuid not in service.server.reception.calls)

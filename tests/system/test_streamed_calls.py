@@ -90,12 +90,12 @@ def test_without_the_module_auto_is_unicast(tmp_path):
 
 
 def test_a_call_for_which_no_port_is_left_is_refused_and_said(service, caplog):
-    service.server._media.ports._theirs.clear()
+    service.server.freeswitch.media.ports._theirs.clear()
     call = service.call(HangUp(), options=Options())
     assert call.wait(3.0)
     assert call.hangup_cause == "NORMAL_TEMPORARY_FAILURE"
     assert "unicast.freeswitch_ports" in caplog.text
-    until(lambda: not service.server.calls)
+    until(lambda: not service.server.reception.calls)
 
 
 def test_an_agent_that_streams_over_the_fork_is_heard_and_stopped(tmp_path):
