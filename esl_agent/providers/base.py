@@ -37,11 +37,23 @@ class Usage:
     cached_tokens: int = 0
     """Of the input tokens, those that were cheaper."""
     output_tokens: int = 0
+    input_audio_tokens: int = 0
+    """Of the input tokens (cached ones included), those that were sound. Sound and text have prices of their own."""
+    cached_audio_tokens: int = 0
+    """Of the cached tokens, those that were sound."""
+    output_audio_tokens: int = 0
+    """Of the output tokens, those that were sound."""
     characters: int = 0
     seconds: float = 0.0
     """Of sound that was recognised."""
     is_estimate: bool = False
     """The server did not say (the request was given up): tokens are ours, four characters each."""
+    audio_input_tokens: int = 0
+    """Of the input tokens, those of sound."""
+    cached_audio_tokens: int = 0
+    """Of the cached tokens, those of sound."""
+    audio_output_tokens: int = 0
+    """Of the output tokens, those of sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +145,14 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True)
 class UsagePart:
-    """What the reply used up, as the server counts. Last, where it comes at all; said by nobody."""
+    """What the reply used up, as the server counts. Last, where it comes at all; said by nobody. Of an agent: just
+    before the ResponseEnded it belongs to, whatever became of the response; and whenever it has written down what the
+    caller said."""
 
     usage: Usage
+    name: str = ""
+    """Who used it, as ``Identity.name`` has it, where that is another than who was asked: the recogniser within an
+    agent."""
 
 
 ReplyPart = TextPart | HangUpPart | ToolCallPart | UsagePart
