@@ -37,12 +37,6 @@ class Usage:
     cached_tokens: int = 0
     """Of the input tokens, those that were cheaper."""
     output_tokens: int = 0
-    input_audio_tokens: int = 0
-    """Of the input tokens (cached ones included), those that were sound. Sound and text have prices of their own."""
-    cached_audio_tokens: int = 0
-    """Of the cached tokens, those that were sound."""
-    output_audio_tokens: int = 0
-    """Of the output tokens, those that were sound."""
     characters: int = 0
     seconds: float = 0.0
     """Of sound that was recognised."""
