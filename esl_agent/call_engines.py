@@ -48,6 +48,9 @@ def as_event(told: Used | Switched) -> EngineUsed | EngineSwitched:
         usage.characters,
         usage.seconds,
         usage.is_estimate,
+        usage.audio_input_tokens,
+        usage.cached_audio_tokens,
+        usage.audio_output_tokens,
     )
 
 

@@ -118,12 +118,19 @@ class Part:
     def add(self, usage: Usage) -> None:
         """One request more. Counts are outside numbers: servers said them."""
         mine = self.usage
-        fresh = _count(usage.input_tokens)
+        all_in, all_out = _count(usage.input_tokens), _count(usage.output_tokens)
+        sound_in = min(_count(usage.audio_input_tokens), all_in)
+        cached = min(_count(usage.cached_tokens), all_in)
+        # at least what text cannot have been, at most what sound there was
+        cached_sound = max(min(_count(usage.cached_audio_tokens), sound_in, cached), cached - (all_in - sound_in))
         self.requests += 1
         self.usage = Usage(
-            input_tokens=mine.input_tokens + fresh,
-            cached_tokens=mine.cached_tokens + min(_count(usage.cached_tokens), fresh),
-            output_tokens=mine.output_tokens + _count(usage.output_tokens),
+            input_tokens=mine.input_tokens + all_in,
+            cached_tokens=mine.cached_tokens + cached,
+            output_tokens=mine.output_tokens + all_out,
+            audio_input_tokens=mine.audio_input_tokens + sound_in,
+            cached_audio_tokens=mine.cached_audio_tokens + cached_sound,
+            audio_output_tokens=mine.audio_output_tokens + min(_count(usage.audio_output_tokens), all_out),
             characters=mine.characters + _count(usage.characters),
             seconds=mine.seconds + _amount(usage.seconds),
             is_estimate=mine.is_estimate or bool(usage.is_estimate),
@@ -191,10 +198,13 @@ class CallCosts:
 
     def variables(self) -> dict[str, str]:
         """For the call's CDR: numbers only, whatever the providers are called. Without prices there is no cost."""
-        stages: dict[Stage, list[Usage]] = {"stt": [], "llm": [], "tts": []}
+        stages: dict[Stage, list[Usage]] = {"stt": [], "llm": [], "tts": [], "agent": []}
         for part in self._parts.values():
             stages[part.stage].append(part.usage)
         cost = {"esl_agent_cost": f"{self.total:.6f}"} if self.tariff else {}
+        agents = stages["agent"]
+        tokens = str(sum(usage.input_tokens + usage.output_tokens for usage in agents))
+        cost |= {"esl_agent_agent_tokens": tokens} if agents else {}
         return cost | {
             "esl_agent_stt_seconds": f"{sum(usage.seconds for usage in stages['stt']):.1f}",
             "esl_agent_llm_tokens": str(sum(usage.input_tokens + usage.output_tokens for usage in stages["llm"])),
@@ -247,6 +257,9 @@ def _facts(part: Part) -> dict[str, Any]:
         "input_tokens": usage.input_tokens,
         "cached_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
+        "audio_input_tokens": usage.audio_input_tokens,
+        "cached_audio_tokens": usage.cached_audio_tokens,
+        "audio_output_tokens": usage.audio_output_tokens,
         "characters": usage.characters,
         "seconds": round(usage.seconds, 3),
         "estimated": usage.is_estimate,

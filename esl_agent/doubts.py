@@ -22,6 +22,9 @@ UNITS: dict[Stage, frozenset[str]] = {
     "stt": frozenset({"minute", "input", "cached_input", "output", "request"}),
     "llm": frozenset({"input", "cached_input", "output", "request"}),
     "tts": frozenset({"characters", "input", "cached_input", "output", "request"}),
+    "agent": frozenset(
+        {"input", "cached_input", "output", "audio_input", "cached_audio_input", "audio_output", "request"}
+    ),
 }
 _PLACEHOLDER = re.compile(r"(?i)^<?your[-_ ]")
 

@@ -22,7 +22,7 @@ from esl_agent.lineup import Lineup, make_lineup
 from esl_agent.prices import Price, Tariff, check_price_name
 from esl_agent.providers.base import Usage, Used
 
-STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
+STAGES: tuple[Stage, ...] = ("stt", "llm", "tts", "agent")
 TARIFF = Tariff(
     {
         "openai": Price(input=2.0, cached_input=0.5, output=8.0),
@@ -32,10 +32,23 @@ TARIFF = Tariff(
         "elevenlabs": Price(characters=0.1),
         "rasa": Price(request=0.01),
         "piper": Price(),
+        "agent": Price(
+            input=0.6, cached_input=0.06, output=2.4, audio_input=10.0, cached_audio_input=0.3, audio_output=20
+        ),
     },
     "EUR",
 )
-NAMES = ("openai/large", "openai/small", "openai/small-but-dear", "deepgram/nova", "elevenlabs", "rasa", "piper", "new")
+NAMES = (
+    "openai/large",
+    "openai/small",
+    "openai/small-but-dear",
+    "deepgram/nova",
+    "elevenlabs",
+    "rasa",
+    "piper",
+    "new",
+    "agent/x",
+)
 
 
 class Calendar:
@@ -80,6 +93,18 @@ def test_cached_tokens_are_part_of_the_input_and_cheaper_where_that_is_said():
     assert TARIFF.cost("openai/small", Usage(input_tokens=1_000_000, cached_tokens=600_000)) == pytest.approx(0.2)
 
 
+def test_tokens_of_sound_have_prices_of_their_own_where_these_are_given():
+    sound_in, million = Usage(input_tokens=2_000_000, audio_input_tokens=1_000_000), 1_000_000
+    assert TARIFF.cost("agent/x", sound_in) == pytest.approx(0.6 + 10)
+    assert TARIFF.cost("openai", sound_in) == pytest.approx(2 * 2.0)
+    cached = Usage(input_tokens=million, cached_tokens=million, audio_input_tokens=million, cached_audio_tokens=million)
+    assert TARIFF.cost("agent/x", cached) == pytest.approx(0.3)
+    assert TARIFF.cost("openai", cached) == pytest.approx(0.5)
+    spoken = Usage(output_tokens=million, audio_output_tokens=750_000)
+    assert TARIFF.cost("agent/x", spoken) == pytest.approx(0.25 * 2.4 + 0.75 * 20)
+    assert TARIFF.cost("openai", spoken) == pytest.approx(8.0)
+
+
 def test_the_longest_match_names_the_price():
     cost = {name: TARIFF.cost(name, Usage(input_tokens=1_000_000)) for name in NAMES[:3]}
     assert cost == {"openai/large": 2.0, "openai/small": 0.2, "openai/small-but-dear": 100.0}
@@ -114,6 +139,9 @@ usages = st.builds(
     output_tokens=odd_numbers,
     characters=odd_numbers,
     seconds=odd_numbers,
+    audio_input_tokens=odd_numbers,
+    cached_audio_tokens=odd_numbers,
+    audio_output_tokens=odd_numbers,
 )
 requests = st.lists(st.builds(Used, st.sampled_from(STAGES), st.sampled_from(NAMES), usages), max_size=30)
 
@@ -134,6 +162,9 @@ def test_the_total_is_the_sum_of_its_parts_and_never_falls_whatever_servers_coun
     assert days.of("5000", TODAY()).spent == pytest.approx(costs.total)
     assert sum(part["requests"] for part in record["parts"]) == len(uses)
     for part in costs.parts:
+        assert 0 <= part.usage.cached_audio_tokens <= part.usage.audio_input_tokens <= part.usage.input_tokens
+        assert part.usage.cached_tokens - part.usage.cached_audio_tokens >= 0
+        assert 0 <= part.usage.audio_output_tokens <= part.usage.output_tokens
         assert 0 <= part.usage.cached_tokens <= part.usage.input_tokens <= len(uses) * MAX_COUNT
     json.dumps(record, allow_nan=False)
 

@@ -228,6 +228,9 @@ class EngineUsed:
     characters: int = 0
     seconds: float = 0.0
     is_estimate: bool = False
+    audio_input_tokens: int = 0
+    cached_audio_tokens: int = 0
+    audio_output_tokens: int = 0
 
 
 # Of a speech-to-speech agent (relay.py). ``session`` counts its connections on this call; ``response`` and ``item`` are
