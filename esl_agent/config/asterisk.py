@@ -108,6 +108,11 @@ class AsteriskSettings:
     did: str = setting(
         "", "The number that a call is taken to have dialled when neither AMI, ARI nor a channel variable says it."
     )
+    unknown: Literal["take", "refuse"] = setting(
+        "take",
+        "What becomes of a line whose caller nobody knows although AMI or ARI is connected. take: it is answered, as a "
+        "call to `did`. refuse: it is closed.",
+    )
     format: Literal["slin", "slin16", "slin24"] = setting(
         "slin24", "The sound asked for where we are the one to ask (ARI). slin24 suits OpenAI's Realtime models."
     )
