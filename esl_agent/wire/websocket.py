@@ -7,7 +7,7 @@ objects cost three times as much as all the rest of the frame's way (docs/decisi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from websockets.exceptions import InvalidHandshake, ProtocolError
@@ -25,8 +25,9 @@ except ImportError:  # a wheel without its C extension
     from websockets.utils import apply_mask
 
 #: What drachtio's mod_audio_fork asks for; others ask for nothing.
-SUBPROTOCOLS = [Subprotocol("audio.drachtio.org")]
+SUBPROTOCOLS = ("audio.drachtio.org",)
 
+_TEXT_FIN = 0x81
 _BINARY_FIN = 0x82
 _MASKED = 0x80
 #: The head of a final, masked binary frame of 126 to 65535 bytes: every 20 ms of sound.
@@ -39,19 +40,30 @@ def sound_message(pcm: bytes) -> bytes:
     return (bytes((_BINARY_FIN, size)) if size < 126 else b"\x82\x7e" + size.to_bytes(2, "big")) + pcm
 
 
+def text_message(text: str) -> bytes:
+    """``text`` as one final text message of a server. At most 65535 bytes."""
+    data = text.encode()
+    size = len(data)
+    return (bytes((_TEXT_FIN, size)) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")) + data
+
+
 class AudioSocketProtocol:
     """Feed it bytes; it gives back messages: ``bytes`` for sound, ``str`` for text.
 
     ``admit(path)`` is asked once, with the request's path and query; False refuses the handshake with 403.
-    Everything to be sent is collected in ``outgoing()``.
+    Of ``subprotocols`` the first that is offered is taken, or none. Everything to be sent is collected in
+    ``outgoing()``.
     """
 
-    def __init__(self, admit: Callable[[str], bool], max_message_bytes: int) -> None:
+    def __init__(
+        self, admit: Callable[[str], bool], max_message_bytes: int, subprotocols: Sequence[str] = SUBPROTOCOLS
+    ) -> None:
         self._admit = admit
         self._limit = max_message_bytes
+        known = [Subprotocol(each) for each in subprotocols]
         self._protocol = ServerProtocol(
-            subprotocols=SUBPROTOCOLS,
-            select_subprotocol=lambda _, offered: next((s for s in SUBPROTOCOLS if s in offered), None),
+            subprotocols=known,
+            select_subprotocol=lambda _, offered: next((each for each in known if each in offered), None),
             max_size=max_message_bytes,
         )
         self._buffer = bytearray()
@@ -69,9 +81,18 @@ class AudioSocketProtocol:
         """True once nothing more is to be read: refused, closed or closing."""
         return self.refused is not None or self._protocol.state in (State.CLOSING, State.CLOSED)
 
+    def forget(self) -> None:
+        """Ask nobody any more: whoever admits need not outlive the connection."""
+        self._admit = _nobody
+
     def outgoing(self) -> bytes:
         """What must be written to the peer now."""
         return b"".join(self._protocol.data_to_send())
+
+    def ping(self) -> None:
+        """Ask the peer whether it is there; whatever it sends is an answer."""
+        if self.is_open:
+            self._protocol.send_ping(b"")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begin the closing handshake."""
@@ -185,3 +206,7 @@ class AudioSocketProtocol:
             return b""
         message, self._fragments = b"".join(self._fragments), None
         return message.decode("utf-8", "replace") if self._fragment_opcode is Opcode.TEXT else message
+
+
+def _nobody(_: str) -> bool:
+    return False

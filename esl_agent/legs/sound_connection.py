@@ -1,0 +1,173 @@
+"""One WebSocket that brings a call's sound to us and may take ours.
+
+It is read by a hub watcher without a greenlet of its own: a greenlet switch costs more than the frame it is for
+(docs/decisions/audio-receive.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from gevent import get_hub
+
+from esl_agent.errors import WireError
+from esl_agent.wire.websocket import AudioSocketProtocol
+
+log = logging.getLogger(__name__)
+
+#: Bytes read per wake-up: two merged frames of the worst size seen (15 360 bytes).
+READ_BYTES = 32768
+#: Sound a peer may send ahead of the clock, in seconds, before an Allowance counts: a merged burst.
+BURST_SECONDS = 5.0
+
+
+class Allowance:
+    """How many bytes a peer may have sent by now: ``times`` as many as its sound has in the time that passed."""
+
+    def __init__(self, bytes_per_second: float, times: float) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._times = times
+        self._began = time.monotonic()
+        self._received = 0
+        self._allowed = BURST_SECONDS * bytes_per_second
+
+    def take(self, size: int) -> bool:
+        """``size`` more have come. False: that is too much."""
+        self._received += size
+        if self._received > self._allowed:  # what the time that passed allows, asked again when that is used up
+            seconds = BURST_SECONDS + (time.monotonic() - self._began) * self._times
+            self._allowed = seconds * self._bytes_per_second
+        return self._received <= self._allowed
+
+
+class SoundConnection:
+    """Lives on the hub: every method returns at once. What comes is given to the methods that a subclass fills in; none
+    of them may block."""
+
+    def __init__(self, sock: Any, peer: str, protocol: AudioSocketProtocol, handshake_seconds: float) -> None:
+        self.peer = peer
+        self.is_closed = False
+        self._sock = sock
+        self._protocol = protocol
+        self._handshake_seconds = handshake_seconds
+        self._shaking = True
+        loop = get_hub().loop
+        self._watcher = loop.io(sock.fileno(), 1)
+        self._timer = loop.timer(handshake_seconds)
+
+    def start(self) -> None:
+        self._timer.start(self._too_slow)
+        self._watcher.start(self._readable)
+
+    def close(self, reason: str, code: int = 1000) -> None:
+        """Say goodbye to the peer and let go. Idempotent."""
+        if self.is_closed:
+            return
+        self._protocol.close(code, reason[:100])
+        self._flush()
+        self._drop(reason)
+
+    # For subclasses
+
+    def _on_open(self) -> None:
+        """The handshake is done and its answer sent."""
+
+    def _on_refused(self, why: str) -> None:
+        """The handshake was answered with an error."""
+
+    def _on_sound(self, pcm: bytes) -> None:
+        """A binary message."""
+
+    def _on_text(self, text: str) -> None:
+        """A text message."""
+
+    def _on_shaken(self) -> None:
+        """The handshake is over, well or not. Told once."""
+
+    def _on_closed(self, reason: str) -> None:
+        """The connection is gone. Told once, and the last."""
+
+    # The socket
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._drop(f"connection lost: {error.strerror}")
+            return
+        if not data:
+            self._drop("the peer closed the connection")
+            return
+        if (pcm := self._protocol.lone_frame(data)) is not None:
+            self._on_sound(pcm)
+            return
+        try:
+            messages = self._protocol.receive(data)
+        except WireError as error:
+            log.warning("audio from %s: %s", self.peer, error)
+            self.close(str(error), 1002)
+            return
+        if self._shaking:
+            self._after_handshake()
+        for message in messages:
+            if self.is_closed:
+                break
+            if isinstance(message, str):
+                self._on_text(message)
+            else:
+                self._on_sound(message)
+        if not self.is_closed:
+            self._flush()
+            if self._protocol.is_closing:
+                self._drop(self._protocol.refused or "the peer closed the WebSocket")
+
+    def _after_handshake(self) -> None:
+        if self._protocol.refused is not None:
+            log.warning("audio from %s refused: %s", self.peer, self._protocol.refused)
+            self._on_refused(self._protocol.refused)
+        elif self._protocol.is_open:
+            self._end_handshake()
+            self._flush()  # whoever is told may send at once, and the handshake's answer comes first
+            if not self.is_closed:
+                self._on_open()
+
+    def _flush(self) -> None:
+        """Control frames are a few bytes: a peer that does not even take those is gone."""
+        if data := self._protocol.outgoing():
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """``data`` as it is. A peer that does not read it in time is let go."""
+        try:
+            sent = self._sock._sock.send(data)
+        except OSError as error:
+            self._drop(f"cannot write: {error.strerror}")
+        else:
+            if sent < len(data):
+                self._drop("cannot write: the peer does not read")
+
+    def _too_slow(self) -> None:
+        log.warning("audio from %s: no WebSocket handshake within %g s", self.peer, self._handshake_seconds)
+        self._drop("no handshake")
+
+    def _end_handshake(self) -> None:
+        if self._shaking:
+            self._shaking = False
+            self._timer.stop()
+            self._timer.close()
+            self._on_shaken()
+
+    def _drop(self, reason: str) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._end_handshake()
+        self._watcher.stop()
+        self._watcher.close()
+        self._sock.close()
+        self._protocol.forget()
+        self._on_closed(reason)
