@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # The stamp holds what the installation was made from; the same again means that there is nothing to do.
-wanted=$(cat setup.cfg pyproject.toml tools/setup.sh | cksum; pwd)
+wanted=$(cat setup.cfg pyproject.toml tools/setup.sh tools/asterisk.sh | cksum; pwd)
 if [ -x .venv/bin/python ] && [ "$(cat .venv/stamp 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
@@ -80,6 +80,20 @@ if command -v apt-get >/dev/null && ! ldconfig -p 2>/dev/null | grep -q 'libflit
         say "for a more pleasant voice: sudo apt install flite"
     fi
 fi
+
+# A real Asterisk and telephones that call it, for the tests. Without them the tests say that they are skipped.
+missing=
+command -v sipp >/dev/null || missing="$missing sip-tester"
+command -v baresip >/dev/null || missing="$missing baresip-core"
+if [ -n "$missing" ] && command -v apt-get >/dev/null; then
+    if [ "$(id -u)" -eq 0 ] || { SUDO="sudo -n" && sudo -n true 2>/dev/null; }; then
+        # shellcheck disable=SC2086
+        apt $missing || say "no$missing: tests with other makers' telephones are skipped"
+    else
+        say "for all tests: sudo apt install$missing"
+    fi
+fi
+tools/asterisk.sh || say "no Asterisk: the tests with a real one are skipped"
 
 printf '%s\n' "$wanted" >.venv/stamp
 say "ready"
