@@ -11,13 +11,14 @@ The ``websockets`` library does the protocol; under gevent its threads are green
 from __future__ import annotations
 
 import logging
+import socket as sockets
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from socket import SHUT_RDWR
+from socket import IPPROTO_TCP, SHUT_RDWR
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ CLOSE = 1.0
 #: Close codes after which the same request may succeed: a plain end before the answer, going away, internal error, try
 #: again later.
 _PASSING = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014})
+#: tcp(7): how long what was sent may wait to be acknowledged, or for room on the other side. Linux has it.
+_USER_TIMEOUT: int | None = getattr(sockets, "TCP_USER_TIMEOUT", None)
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 #: What the library has to say: headers with keys in them, tracebacks for sockets that are closed while sound comes in.
 #: What matters of it is raised.
@@ -93,8 +96,12 @@ def open_socket(
     subprotocols: Sequence[str] = (),
     ca_file: str = "",
     timeout: float = 3.0,
+    ping: tuple[float, float] = (20.0, 20.0),
+    unread: float = 0.0,
 ) -> ProviderSocket:
-    """Connect. ``timeout``: seconds for TCP, TLS and the handshake together. ``secrets`` never appear in an error."""
+    """Connect. ``timeout``: seconds for TCP, TLS and the handshake together. ``secrets`` never appear in an error.
+    ``ping``: seconds between two pings, and until one has to be answered. ``unread``: seconds that the other side may
+    read nothing of what was sent, after which it counts as gone; 0: as long as the system allows."""
     kept = tuple(secrets)
     parts = urlsplit(url)
     where = shown(url)
@@ -109,6 +116,8 @@ def open_socket(
             open_timeout=timeout,
             close_timeout=CLOSE,
             max_size=MAX_MESSAGE,
+            ping_interval=ping[0],
+            ping_timeout=ping[1],
             compression=None,
             proxy=None if parts.hostname in _LOCAL else True,
             user_agent_header="esl-agent",
@@ -116,6 +125,8 @@ def open_socket(
             logger=_QUIET,
         )
         connection = open_until.enter_context(made)
+        if unread and _USER_TIMEOUT is not None:
+            connection.socket.setsockopt(IPPROTO_TCP, _USER_TIMEOUT, int(unread * 1000))
     except InvalidStatus as error:
         raise _refused(stage, where, error, kept) from None
     except (WebSocketException, OSError, TimeoutError, ValueError) as error:  # a ValueError: no address
