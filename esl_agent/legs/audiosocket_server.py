@@ -1,0 +1,158 @@
+"""The TCP server that Asterisk's AudioSocket connects to: one connection is one call's sound.
+
+    Dial(AudioSocket/host:9092/${UUID()}/c(slin24))        in the dialplan
+
+The protocol has no password. Whoever may connect can say that it is a call: ``allow`` is all that protects it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+from gevent.event import Event as Flag
+from gevent.server import StreamServer
+
+from esl_agent.errors import LegError
+from esl_agent.legs.audiosocket_line import GOODBYE_SECONDS, AudioSocketLine
+
+log = logging.getLogger(__name__)
+
+#: Connections that have not named their call, or said goodbye, at one time; more are closed unread.
+MAX_STRANGERS = 200
+#: A connection that does not say within this which call it is, is closed.
+HANDSHAKE_SECONDS = 5.0
+
+
+class _Acceptor(StreamServer):
+    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub."""
+
+    def do_close(self, *_: Any) -> None:
+        """The connection closes its own socket."""
+
+
+class AudioSocketServer:
+    """``on_line(line)`` is called in a greenlet of its own for each call; when it returns or fails, the line is closed.
+
+    ``allow`` holds addresses and networks Asterisk may come from; empty means all. ``max_lines``: calls at one time.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        on_line: Callable[[AudioSocketLine], object],
+        *,
+        allow: Sequence[str] = (),
+        max_lines: int = 200,
+        handshake: float = HANDSHAKE_SECONDS,
+    ) -> None:
+        self.max_lines = max_lines
+        self.taken = 0
+        """Calls that began, ever."""
+        self.refused = 0
+        """Connections from elsewhere, one too many, or with a UUID in use."""
+        self.broken = 0
+        """Connections that said something else than AudioSocket, or nothing in time."""
+        self._address = (host, port)
+        self._on_line = on_line
+        self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
+        self._handshake = handshake
+        self._acceptor: _Acceptor | None = None
+        self._lines: dict[str, AudioSocketLine] = {}
+        self._connections: set[AudioSocketLine] = set()
+        self._is_empty = Flag()
+        self._is_empty.set()
+
+    @property
+    def bound_port(self) -> int:
+        """The port it listens on (0 was asked for: the one the kernel chose)."""
+        return self._address[1] if self._acceptor is None else int(self._acceptor.address[1])
+
+    @property
+    def line_count(self) -> int:
+        """Calls that have a line now."""
+        return len(self._lines)
+
+    def start(self) -> None:
+        """Listen. Raises LegError where that cannot be done."""
+        acceptor = _Acceptor(self._address, self._accept, backlog=1024, spawn=None)
+        try:
+            acceptor.start()
+        except OSError as error:
+            where = f"{self._address[0]}:{self._address[1]}"
+            raise LegError(f"audiosocket cannot listen at {where}: {error.strerror or error}") from error
+        self._acceptor = acceptor
+        log.info("audiosocket: listening at %s:%d", self._address[0], self.bound_port)
+
+    def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
+        """Take no more; say goodbye on every line and wait for their ends. Idempotent."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            self._address = (self._address[0], int(acceptor.address[1]))
+            acceptor.stop(timeout=0)
+        for line in list(self._connections):
+            line.hang_up() if line.id else line.drop("the server stops")
+        self._is_empty.wait(patience)
+        for line in list(self._connections):
+            line.drop("the server stops")
+
+    def _accept(self, sock: Any, peer: Any) -> None:
+        if not self._may_enter(str(peer[0])):
+            self.refused += 1
+            log.warning("audiosocket: %s is not among the allowed addresses; closed", peer[0])
+            sock.close()
+        elif len(self._connections) - len(self._lines) >= MAX_STRANGERS:
+            self.refused += 1
+            log.warning("audiosocket: %d connections say nothing; one from %s is closed", MAX_STRANGERS, peer[0])
+            sock.close()
+        else:
+            line = AudioSocketLine(self, sock, f"{peer[0]}:{peer[1]}", self._handshake)
+            self._connections.add(line)
+            self._is_empty.clear()
+            line.start()
+
+    def _may_enter(self, address: str) -> bool:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        return not self._networks or any(ip in network for network in self._networks)
+
+    # what lines tell
+
+    def named(self, line: AudioSocketLine) -> str:
+        other = self._lines.get(line.id)
+        if other is not None:
+            self.refused += 1
+            return f"{other.peer} has a call of that UUID"
+        if len(self._lines) >= self.max_lines:
+            self.refused += 1
+            return f"{self.max_lines} calls run, and asterisk.max_calls allows no more"
+        self._lines[line.id] = line
+        return ""
+
+    def opened(self, line: AudioSocketLine) -> None:
+        self.taken += 1
+        gevent.spawn(self._serve, line)
+
+    def failed(self, line: AudioSocketLine, reason: str) -> None:
+        self.broken += 1
+        log.warning("audiosocket: %s%s: %s; closed", f"call={line.id} from " if line.id else "", line.peer, reason)
+
+    def left(self, line: AudioSocketLine) -> None:
+        if self._lines.get(line.id) is line:
+            del self._lines[line.id]
+            log.info("call=%s audiosocket: %s", line.id, line.ended_because)
+        self._connections.discard(line)
+        if not self._connections:
+            self._is_empty.set()
+
+    def _serve(self, line: AudioSocketLine) -> None:
+        try:
+            self._on_line(line)
+        except Exception:
+            log.exception("call=%s failed", line.id)
+        finally:
+            line.close()

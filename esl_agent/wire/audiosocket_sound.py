@@ -1,0 +1,141 @@
+"""What sound an AudioSocket connection carries, from its first frames; and G.711 that comes under PCM's name.
+
+A kind of ``0x11`` or more says its rate, and so does ``0x10`` with 320 bytes. Other sizes under ``0x10`` have two
+causes:
+
+- An Asterisk before 20.17, 21.12, 22.7 and 23.1 labels every rate ``0x10``: with ``c(slin24)`` 960 bytes come for
+  20 ms. It plays whatever comes back as 8 kHz, so the two directions have different rates.
+- ``Dial(AudioSocket/...)`` without ``c(...)`` takes the caller's codec, on every version: 160 bytes of G.711 come for
+  20 ms.
+
+A caller's packets may also hold 10 to 60 ms instead of 20, so the time between frames is asked too. Which of the two
+laws G.711 has nobody says: the one that sounds smoother is right (499 of 500 frames of speech, and of silence).
+"""
+
+from __future__ import annotations
+
+import audioop
+import math
+from dataclasses import dataclass
+
+from esl_agent.audio.g711 import LAWS
+from esl_agent.wire.audiosocket import RATES, SLIN
+
+#: So many gaps between frames say how long a frame is; the shortest and the longest quarter do not count.
+GAPS = 8
+#: How much sound an RTP packet holds where it is not 20 ms.
+OTHER_LENGTHS = (0.010, 0.030, 0.040, 0.060)
+USUAL_LENGTH = 0.020
+#: Frames that must agree before the other law is believed, net of those that do not.
+CONVINCED = 3
+#: Frames of which both laws make nearly the same do not count.
+_LEAST_DIFFERENCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LineSound:
+    """``kind`` labels the frames both ways; ``rate`` is of what comes, ``sends`` of what may be sent."""
+
+    kind: int = SLIN
+    rate: int = 8000
+    is_g711: bool = False
+
+    @property
+    def sends(self) -> int:
+        return RATES[self.kind]
+
+    @property
+    def advice(self) -> str:
+        """What to change in the dialplan, if anything."""
+        if self.is_g711:
+            return (
+                "G.711 comes labelled as PCM: the dialplan lacks the codec; "
+                "write Dial(AudioSocket/host:port/uuid/c(slin)) or, since 20.17 and 22.7, c(slin24)"
+            )
+        if self.rate != self.sends:
+            return (
+                f"sound at {self.rate} Hz comes labelled 8000 Hz: this Asterisk is older than 20.17, 21.12, 22.7 or "
+                "23.1 and plays ours at 8000 Hz; write c(slin) in Dial(AudioSocket/...), or take a newer Asterisk"
+            )
+        return ""
+
+
+def _by_length(size: int, seconds: float) -> LineSound | None:
+    """What frames of ``size`` bytes under 0x10 are, if each holds ``seconds``."""
+    samples = size / seconds
+    if abs(samples - 8000) < 1:
+        return LineSound(is_g711=True)
+    rate = next((rate for rate in RATES.values() if abs(rate * 2 - samples) < 101), None)
+    return None if rate is None else LineSound(SLIN, rate)
+
+
+class Opening:
+    """Told of every frame of sound until it knows what they are."""
+
+    __slots__ = ("_arrived", "_size")
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._arrived: list[float] = []
+
+    def hear(self, kind: int, size: int, now: float) -> LineSound | None:
+        """A frame of ``size`` bytes came at ``now``. None: more are needed."""
+        if kind != SLIN or size == 320:
+            return LineSound(kind, RATES[kind])
+        if size != self._size:
+            self._size = size
+            self._arrived.clear()
+        self._arrived.append(now)
+        return self.decide() if len(self._arrived) > GAPS else None
+
+    def decide(self) -> LineSound | None:
+        """What it is, as far as is known by now; None if nothing came."""
+        if not self._size:
+            return None
+        candidates = [
+            (seconds, sound)
+            for seconds in (USUAL_LENGTH, *OTHER_LENGTHS)
+            if (sound := _by_length(self._size, seconds)) is not None
+        ]
+        if not candidates:
+            return LineSound()
+        measured = self._gap() or USUAL_LENGTH
+        return min(candidates, key=lambda each: abs(math.log(each[0] / measured)))[1]
+
+    def _gap(self) -> float:
+        """Seconds between frames, however late some were read; 0 where too few came."""
+        gaps = sorted(after - before for before, after in zip(self._arrived, self._arrived[1:], strict=False))
+        if len(gaps) < GAPS // 2:
+            return 0.0
+        middle = gaps[len(gaps) // 4 : len(gaps) - len(gaps) // 4]
+        return sum(middle) / len(middle)
+
+
+class LawFinder:
+    """Decodes G.711 of an unknown law; mu-law until frames say otherwise."""
+
+    __slots__ = ("_score", "law")
+
+    def __init__(self) -> None:
+        self.law = LAWS["PCMU"]
+        self._score = 0  # above 0: mu-law
+
+    def decode(self, payload: bytes) -> bytes:
+        """PCM16 of it."""
+        if len(payload) < 2:
+            return self.law.decode(payload)
+        mu, a = LAWS["PCMU"].decode(payload), LAWS["PCMA"].decode(payload)
+        difference = _roughness(a) - _roughness(mu)
+        if abs(difference) > _LEAST_DIFFERENCE:
+            self._score = max(-50, min(50, self._score + (1 if difference > 0 else -1)))
+        if self._score <= -CONVINCED:
+            self.law = LAWS["PCMA"]
+        elif self._score >= CONVINCED:
+            self.law = LAWS["PCMU"]
+        return mu if self.law.name == "PCMU" else a
+
+
+def _roughness(pcm: bytes) -> int:
+    """How far it goes from sample to sample, and from nought: of two readings the right one has less of both."""
+    steps = audioop.add(pcm[2:], audioop.mul(pcm[:-2], 2, -1), 2)
+    return audioop.rms(steps, 2) + audioop.rms(pcm, 2)
