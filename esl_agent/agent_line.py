@@ -1,0 +1,171 @@
+"""The line from one call to its speech-to-speech agent, beside ``workers.py``: one session at a time, or two while one
+takes over from the other. Nothing here waits, whatever the network does.
+
+Who is connected: the preferred agent of the list, the next one where it fails. An agent whose setup is at fault (key,
+quota, name of a model) is not asked again on this call; any other failure is tried once more, soon.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import gevent
+
+from esl_agent.agent_session import Connected, SessionLine
+from esl_agent.audio.agent_sound import Law, chosen
+from esl_agent.dialogue.actions import ConnectAgent
+from esl_agent.errors import ProviderError
+from esl_agent.legs.base import Post
+from esl_agent.providers.base import AgentBrief, CallContext, RealtimeAgent, Switched, Usage, Used
+
+log = logging.getLogger(__name__)
+
+#: Seconds for one attempt to connect, and for all of them; the relay gives up by itself too.
+CONNECT_SECONDS, ALL_SECONDS = 8.0, 12.0
+#: Attempts with one agent, where the failure may pass, and the pause between them.
+TRIES, PAUSE = 2, 0.3
+#: Sessions of one call at a time: one that serves, one that takes over.
+MAX_SESSIONS = 2
+
+
+class AgentLine:
+    """Made for a call, ``close``d at its end. Orders for a session that is over are dropped."""
+
+    def __init__(
+        self,
+        agents: Sequence[RealtimeAgent],
+        rate: int,
+        post: Post,
+        context: CallContext,
+        *,
+        streams: bool = False,
+        law: Law = "ulaw",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``agents``: at least one, the preferred first. ``rate``: the line's samples a second. ``streams``: the leg
+        plays sound while it grows. ``law``: which G.711 an 8 kHz line has."""
+        self._agents = tuple(agents)
+        self._rate = rate
+        self._post = post
+        self._context = context
+        self._streams = streams
+        self._law = law
+        self._clock = clock
+        self._sessions: dict[int, SessionLine] = {}
+        self._unfit: set[int] = set()
+        self._serving = self._agents[0].identity.name
+        self._is_closed = False
+
+    def line_has(self, rate: int) -> None:
+        """The caller's frames have ``rate`` samples a second from now on; a session keeps its format."""
+        self._rate = rate
+
+    def connect(self, action: ConnectAgent) -> None:
+        """Begin session ``action.session``; AgentConnected or AgentClosed follows."""
+        if self._is_closed:
+            return
+        self.close_session(action.session)
+        for old in sorted(self._sessions)[: len(self._sessions) + 1 - MAX_SESSIONS]:
+            self.close_session(old)
+        self._sessions[action.session] = SessionLine(
+            action.session,
+            lambda: self._connected(action),
+            self._post,
+            self._used,
+            streams=self._streams,
+            call_id=self._context.id,
+        )
+
+    def send_audio(self, session: int, pcm: bytes) -> None:
+        """A frame of the caller's, PCM16 at the line's rate."""
+        if line := self._sessions.get(session):
+            line.hear(pcm, self._rate)
+
+    def ask(self, session: int, instructions: str) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.respond(instructions))
+
+    def tell(self, session: int, text: str) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.tell(text))
+
+    def return_tools(self, session: int, results: tuple[tuple[str, str], ...]) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.return_tools(results))
+
+    def cancel(self, session: int, response: str) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.cancel(response))
+
+    def truncate(self, session: int, item: str, heard: float) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.truncate(item, heard))
+
+    def close_session(self, session: int) -> None:
+        """Nothing of it is wanted any more, AgentClosed neither."""
+        if line := self._sessions.pop(session, None):
+            line.close()
+
+    def close(self) -> None:
+        """The call is over. Idempotent; does not wait for the connections to be closed."""
+        self._is_closed = True
+        for session in list(self._sessions):
+            self.close_session(session)
+
+    # In a session's greenlet
+
+    def _connected(self, action: ConnectAgent) -> Connected:
+        """The first of the agents that can be reached. Raises the last one's ProviderError."""
+        until = self._clock() + ALL_SECONDS
+        error = ProviderError("agent", "no agent can be asked", blame="setup")
+        for index in self._order():
+            for attempt in range(TRIES):
+                if attempt:
+                    gevent.sleep(max(PAUSE, error.retry_after or 0.0))
+                left = until - self._clock()
+                if left <= 0:
+                    raise error
+                try:
+                    return self._attempt(index, action, min(CONNECT_SECONDS, left))
+                except ProviderError as failed:
+                    error = failed
+                log.warning("call=%s agent %s: %s", self._context.id, self._agents[index].identity.name, error)
+                if error.blame == "setup":
+                    self._unfit.add(index)
+                if not error.retryable or error.blame != "service" or (error.retry_after or 0.0) > ALL_SECONDS / 4:
+                    break
+        raise error
+
+    def _order(self) -> list[int]:
+        """Whom to ask, as the budget has it; those whose setup is at fault only where there is nobody else."""
+        names = tuple(dict.fromkeys(agent.identity.name for agent in self._agents))
+        affordable = self._context.affordable("agent", names)
+        found = [index for name in affordable for index, each in enumerate(self._agents) if each.identity.name == name]
+        return [index for index in found if index not in self._unfit] or found[:1]
+
+    def _attempt(self, index: int, action: ConnectAgent, seconds: float) -> Connected:
+        agent = self._agents[index]
+        sound = chosen(agent.formats, self._rate, self._law)
+        brief = AgentBrief(action.instructions, sound, action.tools, action.history)
+        deadline = gevent.Timeout(seconds)
+        deadline.start()
+        try:
+            session = agent.connect(brief)
+        except gevent.Timeout as passed:
+            if passed is not deadline:
+                raise
+            raise ProviderError("agent", f"not connected within {seconds:.1f} s", retryable=True) from None
+        finally:
+            deadline.close()
+        self._serves(agent.identity.name)
+        return Connected(session, sound, agent.identity.name)
+
+    def _serves(self, name: str) -> None:
+        before, self._serving = self._serving, name
+        if before != name:
+            self._context.tell(Switched("agent", before, name, "it could not be connected, or is too dear"))
+
+    def _used(self, name: str, usage: Usage) -> None:
+        self._context.tell(Used("agent", name, usage))
