@@ -77,6 +77,12 @@ class _Source:
     def is_over(self) -> bool:
         return self._is_fed and not self._ready
 
+    def has(self, size: int) -> bool:
+        """``take`` would give ``size`` bytes now, or all that is left."""
+        while len(self._ready) < size and self._feed(size):
+            pass
+        return self._is_fed or len(self._ready) >= size
+
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes; fewer where it is over or a stream ran dry."""
         while len(self._ready) < size and self._feed(size):
@@ -133,6 +139,11 @@ class Playout:
     def is_idle(self) -> bool:
         """There is nothing but silence to give out, and nothing to tell."""
         return not (self._queue or self._tail or self._ended)
+
+    @property
+    def is_ready(self) -> bool:
+        """The next frame is sound that is there: nothing in it is silent because a stream has nothing to say yet."""
+        return bool(self._queue) and self._queue[0].has(self._size)
 
     def add(self, key: Hashable, audio: Sound | SoundStream, start: float = 0.0) -> None:
         """Queue a clip, to be heard from ``start`` seconds on."""
@@ -201,6 +212,12 @@ class Playout:
             self._gain = self._target
             return whole
         return bytes(frame) if self._gain == 1.0 else audioop.mul(bytes(frame), 2, self._gain)
+
+
+def faded(frame: bytes, rate: int) -> bytes:
+    """A frame that begins as ``frame`` does and is silent after 5 ms: what follows sound that was cut before it."""
+    size = round(FADE_SECONDS * rate) * 2
+    return _ramp(frame[:size], 1.0, 0.0) + bytes(len(frame) - size)
 
 
 def _ramp(pcm: bytes, begin: float, end: float) -> bytes:

@@ -13,10 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gevent.server import StreamServer
-
 from esl_agent.audio.pcm import Reframer
-from esl_agent.legs.sound_connection import Allowance, SoundConnection
+from esl_agent.legs.sound_connection import Acceptor, Allowance, SoundConnection
 from esl_agent.wire.websocket import AudioSocketProtocol, sound_message
 
 log = logging.getLogger(__name__)
@@ -38,13 +36,6 @@ class Listener:
     on_closed: Callable[[Connection, str], None]
 
 
-class _Acceptor(StreamServer):
-    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub."""
-
-    def do_close(self, *_: Any) -> None:
-        """The connection closes its own socket."""
-
-
 class AudioServer:
     """Listens on ``address``; ``expect`` hands out the path at which a call's sound is awaited.
 
@@ -52,7 +43,7 @@ class AudioServer:
     """
 
     def __init__(self, address: tuple[str, int], max_message_bytes: int, max_seconds_per_second: float) -> None:
-        self._server = _Acceptor(address, self._accept, backlog=1024, spawn=None)
+        self._server = Acceptor(address, self._accept, backlog=1024, spawn=None)
         self._max_message_bytes = max_message_bytes
         self._max_rate = max_seconds_per_second
         self._expected: dict[str, Listener] = {}

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from gevent import get_hub
+from gevent.server import StreamServer
 
 from esl_agent.errors import WireError
 from esl_agent.wire.websocket import AudioSocketProtocol
@@ -42,6 +43,13 @@ class Allowance:
         return self._received <= self._allowed
 
 
+class Acceptor(StreamServer):
+    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub."""
+
+    def do_close(self, *_: Any) -> None:
+        """The connection closes its own socket."""
+
+
 class SoundConnection:
     """Lives on the hub: every method returns at once. What comes is given to the methods that a subclass fills in; none
     of them may block."""
@@ -49,6 +57,8 @@ class SoundConnection:
     def __init__(self, sock: Any, peer: str, protocol: AudioSocketProtocol, handshake_seconds: float) -> None:
         self.peer = peer
         self.is_closed = False
+        self.was_heard = False
+        """Set whenever the peer sends anything, pongs included; whoever watches it clears it."""
         self._sock = sock
         self._protocol = protocol
         self._handshake_seconds = handshake_seconds
@@ -102,6 +112,7 @@ class SoundConnection:
         if not data:
             self._drop("the peer closed the connection")
             return
+        self.was_heard = True
         if (pcm := self._protocol.lone_frame(data)) is not None:
             self._on_sound(pcm)
             return

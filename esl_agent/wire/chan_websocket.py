@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from esl_agent.audio.pcm import SoundFormat
 from esl_agent.errors import WireError
 from esl_agent.wire import outside_json
 
@@ -42,6 +43,9 @@ RATES = {
     "ulaw": 8000,
     "alaw": 8000,
 }
+
+#: Milliseconds of a frame: slin and G.711 have no other in Asterisk.
+PTIME = 20
 
 _CORRELATION = re.compile(r"[A-Za-z0-9-]{1,40}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -176,6 +180,18 @@ def parse(text: str) -> Event | None:
             return Failed(_CONTROL.sub(" ", str(words.get("error_text", "")))[:MAX_WORD_CHARS].strip())
         case _:
             return None
+
+
+def sound_format(start: MediaStart) -> SoundFormat:
+    """How the channel's sound is written. Raises WireError for a format that we do not know, or a size that is not a
+    frame of it."""
+    name, size = start.format, start.optimal_frame_size
+    if (rate := RATES.get(name)) is None:
+        raise WireError(f"chan_websocket: {name[:40]!r} is no sound for us; say c(slin24) in Dial(WebSocket/...)")
+    found = SoundFormat("ulaw" if name == "ulaw" else "alaw" if name == "alaw" else "pcm", rate)
+    if start.ptime != PTIME or size != found.bytes_per_second * PTIME // 1000:
+        raise WireError(f"chan_websocket: frames of {size} bytes for {start.ptime} ms of {name}")
+    return found
 
 
 def _from_json(text: str) -> tuple[str, Mapping[str, Any]]:
