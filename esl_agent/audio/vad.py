@@ -11,10 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import webrtcvad
 
 from esl_agent.audio.pcm import peak, rms
 from esl_agent.setting import STRICT, setting
+
+
+#: Rates that webrtcvad knows. Others that divide the highest are repeated up to it, 12 and 24 kHz: it filters down to
+#: 8 kHz by itself, so that the images above 4 kHz, which repeating makes, do not reach it.
+VAD_RATES = (8000, 16000, 32000, 48000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,10 @@ class VadSettings:
 
 
 class VoiceDetector:
-    """Decides frame by frame. Feed it every 20 ms frame of one call, at 8 or 16 kHz, in order."""
+    """Decides frame by frame. Feed it every 20 ms frame of one call, in order.
+
+    ``rate``: 8, 12, 16, 24, 32 or 48 kHz; ValueError for others.
+    """
 
     #: A voiced frame is this much louder than the noise, and than the loudest of it (3 dB).
     OVER_NOISE = 1.4
@@ -49,11 +58,26 @@ class VoiceDetector:
     #: short, so their RMS over 20 ms understates them.
     ONSET_PEAK = 4.0
 
-    __slots__ = ("_adapt", "_ceiling", "_first", "_floor", "_rate", "_vad", "level", "loudest", "noise", "threshold")
+    __slots__ = (
+        "_adapt",
+        "_ceiling",
+        "_first",
+        "_floor",
+        "_rate",
+        "_repeat",
+        "_vad",
+        "level",
+        "loudest",
+        "noise",
+        "threshold",
+    )
 
     def __init__(self, settings: VadSettings, rate: int) -> None:
         self._vad = webrtcvad.Vad(settings.aggressiveness)
-        self._rate = rate
+        self._repeat = 1 if rate in VAD_RATES else VAD_RATES[-1] // rate
+        self._rate = rate * self._repeat
+        if self._rate not in VAD_RATES:
+            raise ValueError(f"{rate} Hz: voices are detected at 8, 12, 16, 24, 32 and 48 kHz")
         self._adapt = settings.adapt
         self._floor = settings.min_volume / 8
         self._ceiling = settings.min_volume * 16
@@ -68,12 +92,17 @@ class VoiceDetector:
         loud = level >= self.threshold or (
             level * 2 >= self.threshold and peak(frame) >= self.threshold * self.ONSET_PEAK
         )
-        voiced = loud and self._vad.is_speech(frame, self._rate)
+        voiced = loud and self._is_speech(frame)
         if self._first:
             self._learn_quickly(level)
         elif self._adapt and not voiced:
             self._learn(level)
         return voiced
+
+    def _is_speech(self, frame: bytes) -> bool:
+        if self._repeat > 1:
+            frame = np.repeat(np.frombuffer(frame, "<i2"), self._repeat).tobytes()
+        return bool(self._vad.is_speech(frame, self._rate))
 
     def _learn(self, level: int) -> None:
         """``noise`` falls quickly (half in 0.1 s) and rises slowly (half in about 1 s): a pause shows the true floor.

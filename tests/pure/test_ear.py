@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+import soxr
 
 from esl_agent.audio.pcm import Reframer, Sound, SoundStream
 from esl_agent.audio.tones import tonal
@@ -58,13 +59,23 @@ class Line:
         return Reframer(self.rate).feed(pcm)
 
 
+class TrunkAtSlin24(Line):
+    """A telephone call of 8 kHz as Asterisk brings it with ``c(slin24)``."""
+
+    def frames(self) -> list[bytes]:
+        telephone_band = np.frombuffer(b"".join(super().frames()), "<i2")
+        self.rate = 24000
+        return Reframer(24000).feed(soxr.resample(telephone_band, 8000, 24000).tobytes())
+
+
 def begins(line: Line, played: Iterable[tuple[Sound | SoundStream, float, float]] = ()) -> list[float]:
     """When utterances begin, while the agent is heard as ``played`` says: sound, from where, since when."""
     ear = Ear(CascadeSettings(), VoiceDetector)
+    frames = line.frames()
     ear.open(line.rate, 0.0)
     due = list(played)
     found = []
-    for number, frame in enumerate(line.frames()):
+    for number, frame in enumerate(frames):
         now = (number + 1) * 0.02
         while due and due[0][2] <= now:
             ear.playing(*due.pop(0))
@@ -73,7 +84,7 @@ def begins(line: Line, played: Iterable[tuple[Sound | SoundStream, float, float]
     return found
 
 
-@pytest.mark.parametrize(("rate", "agents_rate"), [(8000, 8000), (8000, 22050), (16000, 24000)])
+@pytest.mark.parametrize(("rate", "agents_rate"), [(8000, 8000), (8000, 22050), (16000, 24000), (24000, 24000)])
 @pytest.mark.parametrize(("level", "delay"), [(-20, 0.02), (-20, 0.3), (-18, 0.15), (-12, 0.08)])
 def test_the_agents_echo_is_not_the_caller(rate, agents_rate, level, delay):
     line = Line(10, rate).add(BEGAN + delay, agent(rate), level)
@@ -155,6 +166,16 @@ def test_a_tone_is_not_the_caller(name):
     detector = VoiceDetector(VadSettings(), 8000)
     assert sum(detector.is_voiced(frame) for frame in line.frames()) > 3, "webrtcvad takes it for speech"
     assert begins(line) == []
+
+
+@pytest.mark.parametrize("name", TONES)
+def test_a_tone_of_the_trunk_is_not_the_caller_at_24_khz_either(name):
+    assert begins(TrunkAtSlin24(6).add(2.0, TONES[name])) == []
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_word_over_a_trunk_is_heard_at_24_khz(name):
+    assert len(begins(TrunkAtSlin24(5).add(2.0, said(name)))) >= 1
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
