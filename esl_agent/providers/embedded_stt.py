@@ -24,7 +24,7 @@ MAX_SECONDS = 60
 MAX_PHRASES = 500
 MAX_PHRASE = 200
 _MODULE = "esl_agent.providers.pocketsphinx_worker"
-_RATES = (8000, 16000)
+_RATES = range(8000, 48001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class EmbeddedRecogniser:
         self._pool.warm()
 
     def recognise(self, audio: Iterator[bytes], rate: int) -> Iterator[Transcript]:
-        """One final transcript when ``audio`` has ended. ``rate``: 8000 or 16000."""
+        """One final transcript when ``audio`` has ended. ``rate``: 8000 to 48000; the worker makes 16000 of it."""
         if rate not in _RATES:
-            raise ProviderError("stt", f"engine embedded takes sound at 8000 or 16000 Hz, got {rate}")
+            raise ProviderError("stt", f"engine embedded takes sound at 8000 to 48000 Hz, got {rate}")
         sound = bytearray()
         for piece in audio:
             sound += piece[: MAX_SECONDS * rate * 2 - len(sound)]
