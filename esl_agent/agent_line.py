@@ -1,8 +1,9 @@
 """The line from one call to its speech-to-speech agent, beside ``workers.py``: one session at a time, or two while one
 takes over from the other. Nothing here waits, whatever the network does.
 
-Who is connected: the preferred agent of the list, the next one where it fails. An agent whose setup is at fault (key,
-quota, name of a model) is not asked again on this call; any other failure is tried once more, soon.
+Who is connected: the preferred agent of the list, the next one where it fails. Each is asked once for a session; the
+relay asks again. One that failed this call comes behind those that did not, and one whose setup is at fault (key, quota,
+name of a model) is not asked again while there is another.
 """
 
 from __future__ import annotations
@@ -22,10 +23,8 @@ from esl_agent.providers.base import AgentBrief, CallContext, RealtimeAgent, Swi
 
 log = logging.getLogger(__name__)
 
-#: Seconds for one attempt to connect, and for all of them; the relay gives up by itself too.
-CONNECT_SECONDS, ALL_SECONDS = 8.0, 12.0
-#: Attempts with one agent, where the failure may pass, and the pause between them.
-TRIES, PAUSE = 2, 0.3
+#: Of the seconds that the relay waits for a connection, what we use: it is told of a failure before it gives up itself.
+SHARE = 0.95
 #: Sessions of one call at a time: one that serves, one that takes over.
 MAX_SESSIONS = 2
 
@@ -40,21 +39,25 @@ class AgentLine:
         post: Post,
         context: CallContext,
         *,
+        patience: float = 5.0,
         streams: bool = False,
         law: Law = "ulaw",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``agents``: at least one, the preferred first. ``rate``: the line's samples a second. ``streams``: the leg
-        plays sound while it grows. ``law``: which G.711 an 8 kHz line has."""
+        """``agents``: at least one, the preferred first. ``rate``: the line's samples a second. ``patience``: seconds
+        for a session to be connected. ``streams``: the leg plays sound while it grows. ``law``: which G.711 an 8 kHz
+        line gets."""
         self._agents = tuple(agents)
         self._rate = rate
         self._post = post
         self._context = context
+        self._patience = patience * SHARE
         self._streams = streams
         self._law = law
         self._clock = clock
         self._sessions: dict[int, SessionLine] = {}
-        self._unfit: set[int] = set()
+        self._failed: dict[int, bool] = {}
+        """Agents that failed this call, the latest last, and whether their setup is at fault."""
         self._serving = self._agents[0].identity.name
         self._is_closed = False
 
@@ -117,39 +120,37 @@ class AgentLine:
     # In a session's greenlet
 
     def _connected(self, action: ConnectAgent) -> Connected:
-        """The first of the agents that can be reached. Raises the last one's ProviderError."""
-        until = self._clock() + ALL_SECONDS
-        error = ProviderError("agent", "no agent can be asked", blame="setup")
-        for index in self._order():
-            for attempt in range(TRIES):
-                if attempt:
-                    gevent.sleep(max(PAUSE, error.retry_after or 0.0))
-                left = until - self._clock()
-                if left <= 0:
-                    raise error
-                try:
-                    return self._attempt(index, action, min(CONNECT_SECONDS, left))
-                except ProviderError as failed:
-                    error = failed
-                log.warning("call=%s agent %s: %s", self._context.id, self._agents[index].identity.name, error)
-                if error.blame == "setup":
-                    self._unfit.add(index)
-                if not error.retryable or error.blame != "service" or (error.retry_after or 0.0) > ALL_SECONDS / 4:
-                    break
+        """The first of the agents that can be reached, each within its share of what time is left. Raises the last
+        one's ProviderError."""
+        until = self._clock() + self._patience
+        order, is_retryable = self._order(), False
+        error = ProviderError("agent", "there is none to ask", blame="setup")
+        for position, index in enumerate(order):
+            try:
+                return self._attempt(index, action, (until - self._clock()) / (len(order) - position))
+            except ProviderError as failed:
+                error = failed
+            log.warning("call=%s agent %s: %s", self._context.id, self._agents[index].identity.name, error)
+            self._failed.pop(index, None)
+            self._failed[index] = error.blame == "setup"
+            is_retryable = is_retryable or error.retryable
+        error.retryable = is_retryable
         raise error
 
     def _order(self) -> list[int]:
-        """Whom to ask, as the budget has it; those whose setup is at fault only where there is nobody else."""
+        """Whom to ask, as the budget has it."""
         names = tuple(dict.fromkeys(agent.identity.name for agent in self._agents))
         affordable = self._context.affordable("agent", names)
         found = [index for name in affordable for index, each in enumerate(self._agents) if each.identity.name == name]
-        return [index for index in found if index not in self._unfit] or found[:1]
+        late = list(self._failed)
+        found.sort(key=lambda index: late.index(index) if index in late else -1)
+        return [index for index in found if not self._failed.get(index)] or found[:1]
 
     def _attempt(self, index: int, action: ConnectAgent, seconds: float) -> Connected:
         agent = self._agents[index]
         sound = chosen(agent.formats, self._rate, self._law)
         brief = AgentBrief(action.instructions, sound, action.tools, action.history)
-        deadline = gevent.Timeout(seconds)
+        deadline = gevent.Timeout(max(0.0, seconds))
         deadline.start()
         try:
             session = agent.connect(brief)
@@ -159,6 +160,7 @@ class AgentLine:
             raise ProviderError("agent", f"not connected within {seconds:.1f} s", retryable=True) from None
         finally:
             deadline.close()
+        self._failed.pop(index, None)
         self._serves(agent.identity.name)
         return Connected(session, sound, agent.identity.name)
 

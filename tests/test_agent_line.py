@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import pytest
 
-from esl_agent import agent_line, agent_session, agent_voice
+from esl_agent import agent_session, agent_voice
 from esl_agent.agent_line import AgentLine
 from esl_agent.audio.pcm import Sound, SoundFormat, SoundStream
 from esl_agent.dialogue.actions import ConnectAgent, Message, ToolCall, ToolSpec
@@ -52,13 +52,14 @@ BRIEF = ConnectAgent(1, "You are a shop.", (ToolSpec("look", "Look."),), (Messag
 class Desk:
     """A call's line, and what came of it."""
 
-    def __init__(self, *agents: CannedAgent, rate: int = 24000, streams: bool = True, **context: Any) -> None:
+    def __init__(
+        self, *agents: CannedAgent, rate: int = 24000, streams: bool = True, patience: float = 5.0, **context: Any
+    ) -> None:
         self.agents = agents or (CannedAgent(),)
         self.posted: list[Any] = []
         self.told: list[Any] = []
-        self.line = AgentLine(
-            self.agents, rate, self.posted.append, CallContext("one", self.told.append, **context), streams=streams
-        )
+        told = CallContext("one", self.told.append, **context)
+        self.line = AgentLine(self.agents, rate, self.posted.append, told, patience=patience, streams=streams)
 
     def connect(self, number: int = 1) -> CannedSession:
         self.line.connect(ConnectAgent(number, BRIEF.instructions, BRIEF.tools, BRIEF.history))
@@ -74,11 +75,6 @@ class Desk:
 
     def of(self, kind: type) -> list[Any]:
         return [each for each in self.posted if type(each) is kind]
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_line, "PAUSE", 0.001)
 
 
 # Connecting
@@ -104,19 +100,29 @@ def test_nothing_waits_for_an_agent_that_takes_its_time() -> None:
     assert desk.agents[0].sessions == []
 
 
-def test_an_agent_that_is_not_there_in_time_is_given_up_and_the_next_one_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(agent_line, "CONNECT_SECONDS", 0.005)
-    first, second = CannedAgent(3600.0, 3600.0, name="first"), CannedAgent(name="second")
-    desk = Desk(first, second)
-    desk.line.connect(BRIEF)
-    desk.until(lambda: second.sessions)
-    assert first.asked == agent_line.TRIES
-    assert desk.of(AgentConnected) == [AgentConnected(1)]
+def test_an_agent_that_is_not_there_in_time_is_given_up_and_the_next_one_asked() -> None:
+    first, second = CannedAgent(3600.0, name="first"), CannedAgent(name="second")
+    desk = Desk(first, second, patience=0.02)
+    for number in (1, 2):
+        desk.line.connect(ConnectAgent(number, ""))
+        desk.until(lambda number=number: AgentConnected(number) in desk.posted)
+    assert (first.asked, second.asked) == (1, 2)
     [switched] = desk.told
     assert isinstance(switched, Switched)
     assert (switched.stage, switched.before, switched.after) == ("agent", "first", "second")
+
+
+def test_an_agent_that_failed_the_call_comes_behind_the_others_and_is_not_forgotten() -> None:
+    def away() -> ProviderError:
+        return ProviderError("agent", "away", retryable=True)
+
+    first, second = CannedAgent(away(), name="first"), CannedAgent(away(), away(), name="second")
+    desk = Desk(first, second)
+    desk.line.connect(BRIEF)
+    desk.until(lambda: desk.of(AgentClosed))
+    desk.line.connect(ConnectAgent(2, ""))
+    desk.until(lambda: AgentConnected(2) in desk.posted)
+    assert (first.asked, second.asked, len(first.sessions)) == (2, 1, 1)
 
 
 def test_whose_setup_is_at_fault_is_asked_once_on_a_call_and_the_next_one_at_once() -> None:
@@ -129,30 +135,22 @@ def test_whose_setup_is_at_fault_is_asked_once_on_a_call_and_the_next_one_at_onc
     assert (first.asked, second.asked) == (1, 2)
 
 
-def test_a_failure_that_may_pass_is_tried_once_more() -> None:
-    desk = Desk(CannedAgent(ProviderError("agent", "busy", retryable=True)))
-    desk.connect()
-    assert desk.agents[0].asked == 2
-
-
 def test_where_nobody_can_be_connected_one_closed_is_owed_and_says_why() -> None:
-    refused = ProviderError("agent", "no such key", blame="setup")
-    away = [ProviderError("agent", "away", retryable=True) for _ in range(agent_line.TRIES)]
-    desk = Desk(CannedAgent(refused, name="first"), CannedAgent(*away, name="second"))
+    away, refused = ProviderError("agent", "away", retryable=True), ProviderError("agent", "no key", blame="setup")
+    desk = Desk(CannedAgent(away, name="first"), CannedAgent(refused, name="second"))
     desk.line.connect(BRIEF)
     desk.until(lambda: desk.posted)
     gevent.sleep(0.005)
-    assert desk.posted == [AgentClosed(1, "agent: away", retryable=True)]
+    assert desk.posted == [AgentClosed(1, "agent: no key", retryable=True)]
 
 
-def test_all_attempts_together_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_line, "ALL_SECONDS", 0.01)
-    desk = Desk(*(CannedAgent(3600.0, 3600.0, name=f"{n}") for n in range(9)))
+def test_all_attempts_together_end_in_time() -> None:
+    desk = Desk(*(CannedAgent(3600.0, name=f"{n}") for n in range(5)), patience=0.03)
     desk.line.connect(BRIEF)
     desk.until(lambda: desk.posted)
     [closed] = desk.posted
     assert closed.retryable
-    assert sum(agent.asked for agent in desk.agents) < 9
+    assert [agent.asked for agent in desk.agents] == [1] * 5
 
 
 def test_a_budget_says_who_is_asked() -> None:
