@@ -17,7 +17,6 @@ import webrtcvad
 from esl_agent.audio.pcm import peak, rms
 from esl_agent.setting import STRICT, setting
 
-
 #: Rates that webrtcvad knows. Others that divide the highest are repeated up to it, 12 and 24 kHz: it filters down to
 #: 8 kHz by itself, so that the images above 4 kHz, which repeating makes, do not reach it.
 VAD_RATES = (8000, 16000, 32000, 48000)
