@@ -88,12 +88,16 @@ class AudioSocketServer:
         self._acceptor = acceptor
         log.info("audiosocket: listening at %s:%d", self._address[0], self.bound_port)
 
-    def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
-        """Take no more; say goodbye on every line and wait for their ends. Idempotent."""
+    def turn_away(self) -> None:
+        """No new lines: the port is closed, and the dialplan goes on at once. Lines go on to their end. Idempotent."""
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             self._address = (self._address[0], int(acceptor.address[1]))
             acceptor.stop(timeout=0)
+
+    def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
+        """``turn_away``; say goodbye on every line and wait for their ends. Idempotent."""
+        self.turn_away()
         for line in list(self._connections):
             line.hang_up() if line.id else line.drop("the server stops")
         self._is_empty.wait(patience)
