@@ -1,15 +1,174 @@
-"""The door for Asterisk."""
+"""The door for Asterisk: lines with sound come to our servers, AMI or ARI say whose they are.
+
+Dial(AudioSocket/...)  -> AudioSocketServer    -> line -> who calls? (AMI)                    -> Reception
+Dial(WebSocket/...)    -> MediaWebSocketServer -> line -> who calls? (its own variables, AMI) -> Reception
+Stasis(esl_agent)      -> AriCalls makes one of these two lines for the caller                -> Reception
+"""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_agent.config import DidConfig
 from esl_agent.config.asterisk import AsteriskSettings
+from esl_agent.legs.ami import AmiClient
+from esl_agent.legs.ami_calls import AmiCalls
+from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Directory, Line, NoControl
+from esl_agent.legs.audiosocket_line import AudioSocketLine
+from esl_agent.legs.audiosocket_media import AudioSocketMedia
+from esl_agent.legs.audiosocket_server import AudioSocketServer
+from esl_agent.legs.base import MediaStream, Post
+from esl_agent.legs.media_websocket import MediaWebSocketMedia
+from esl_agent.legs.media_websocket_line import MediaWebSocketLine
+from esl_agent.legs.media_websocket_server import MediaWebSocketServer
+from esl_agent.legs.playout_clock import PlayoutClock
+from esl_agent.mailbox import Mailbox
 from esl_agent.reception import Reception
+from esl_agent.secret import required
+
+log = logging.getLogger(__name__)
+
+#: A refused call has this long to end.
+REFUSAL_SECONDS = 2.0
+
+
+class _Line(Line, Protocol):
+    """What both kinds of line have beside that."""
+
+    on_digit: Callable[[str], None] | None
+    on_end: Callable[[], None] | None
+
+
+class AsteriskArrival:
+    """A call on its line; a reception.Arrival."""
+
+    def __init__(self, line: _Line, caller: Caller, control: Control, make: Callable[[Post], MediaStream]) -> None:
+        self.mailbox = Mailbox()
+        self.leg = AsteriskLeg(line, caller, control, self.mailbox.post)
+        self._make = make
+        self._is_over = Flag()
+        line.on_digit = self.leg.digit
+        line.on_end = self._ended
+
+    def media(self, did: DidConfig) -> MediaStream:
+        return self._make(self.mailbox.post)
+
+    def refuse(self, cause: str) -> None:
+        self.leg.hang_up(cause)
+        self._is_over.wait(REFUSAL_SECONDS)
+        self.leg.close()
+
+    def _ended(self) -> None:
+        self._is_over.set()
+        self.leg.ended()
 
 
 class AsteriskDoor:
-    def __init__(self, settings: AsteriskSettings, reception: Reception) -> None: ...
-    def start(self) -> None: ...
-    def turn_away(self) -> None: ...
-    def wait_idle(self, seconds: float) -> None: ...
-    def stop(self) -> None: ...
-    def clean_up(self) -> None: ...
+    """Made from the settings; ``start`` opens it. Raises ConfigError for a secret that is missing."""
+
+    def __init__(self, settings: AsteriskSettings, reception: Reception) -> None:
+        self._settings = settings
+        self._reception = reception
+        self._ticker = PlayoutClock()
+        socket, media = settings.audiosocket, settings.websocket
+        self.audiosocket = AudioSocketServer(
+            socket.host, socket.port, self._came_by_audiosocket, allow=socket.allow, max_lines=settings.max_calls
+        )
+        self.websocket: MediaWebSocketServer | None = None
+        if address := settings.websocket_address:
+            self.websocket = MediaWebSocketServer(
+                *address, self._came_by_websocket, allow=media.allow, max_lines=settings.max_calls
+            )
+        self.ami = _ami(settings)
+        self.ami_calls = AmiCalls(self.ami, settings.transfer_context) if self.ami is not None else None
+
+    def start(self) -> None:
+        """Raises LegError if a port is taken. AMI and ARI are connected to meanwhile, and again when they are lost."""
+        self.audiosocket.start()
+        if self.websocket is not None:
+            self.websocket.start()
+        if self.ami is not None:
+            self.ami.start()
+
+    def turn_away(self) -> None:
+        """The ports are closed: the dialplan goes on with CHANUNAVAIL."""
+        self.audiosocket.turn_away()
+        if self.websocket is not None:
+            self.websocket.turn_away()
+
+    def wait_idle(self, seconds: float) -> None:
+        self.turn_away()
+        ends = time.monotonic() + seconds
+        while self.line_count and time.monotonic() < ends:
+            gevent.sleep(0.1)
+
+    @property
+    def line_count(self) -> int:
+        """Calls that have a line."""
+        return self.audiosocket.line_count + (self.websocket.line_count if self.websocket is not None else 0)
+
+    def stop(self) -> None:
+        self.turn_away()
+
+    def clean_up(self) -> None:
+        self.audiosocket.stop()
+        if self.websocket is not None:
+            self.websocket.stop()
+        if self.ami is not None:
+            self.ami.close()
+
+    # A call comes
+
+    def _came_by_audiosocket(self, line: AudioSocketLine) -> None:
+        quiet = self._settings.audiosocket.quiet
+        self._take(line, line.id, Caller(), lambda post: AudioSocketMedia(line, self._ticker, post, quiet=quiet))
+
+    def _came_by_websocket(self, line: MediaWebSocketLine) -> None:
+        self._take(line, line.channel, line.caller, lambda post: MediaWebSocketMedia(line, self._ticker, post))
+
+    def _take(self, line: _Line, name: str, told: Caller, make: Callable[[Post], MediaStream]) -> None:
+        """``told``: what the line itself says of its caller."""
+        found = self._who(name)
+        if found is None and self._settings.unknown == "refuse" and self._is_told_of_calls:
+            log.error("call=%s neither AMI nor ARI knows this line: closed, as asterisk.unknown says", line.id)
+            line.hang_up()
+            return
+        caller, control = found or (Caller(), NoControl())
+        did = told.did or caller.did or self._settings.did
+        merged = Caller(
+            caller.channel or told.channel,
+            did,
+            told.number or caller.number,
+            told.name or caller.name,
+            {**caller.variables, **told.variables},
+        )
+        if not did:
+            log.warning("call=%s nobody says which number was dialled; see asterisk.did", line.id)
+        self._reception.take(AsteriskArrival(line, merged, control, make))
+
+    def _who(self, name: str) -> tuple[Caller, Control] | None:
+        for directory, patience in self._directories():
+            if (found := directory.find(name, patience)) is not None:
+                return found
+        return None
+
+    def _directories(self) -> list[tuple[Directory, float]]:
+        return [(self.ami_calls, self._settings.ami.patience)] if self.ami_calls is not None else []
+
+    @property
+    def _is_told_of_calls(self) -> bool:
+        return self.ami is not None and self.ami.is_connected
+
+
+def _ami(settings: AsteriskSettings) -> AmiClient | None:
+    ami = settings.ami
+    if (address := settings.ami_address) is None:
+        return None
+    secret = required("asterisk: ami", ami.secret_env, ami.secret_file)
+    return AmiClient(*address, ami.user, secret, timeout=ami.timeout)
