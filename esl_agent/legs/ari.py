@@ -1,0 +1,266 @@
+"""A connection to ARI: requests by a few greenlets of its own, events by another, reconnection.
+
+``ask`` never waits. Requests of one lane (one call) are sent one after the other; lanes beside each other, WORKERS at a
+time. Everything is told on the hub: ``done`` and the listener must not block.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+import gevent
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from esl_agent.errors import LegError, UnsafeText, WireError
+from esl_agent.legs.ari_socket import PING_SECONDS, Unauthorized, basic, read_events
+from esl_agent.wire.ari import HEARD, AriEvent, Reply, Request, event_of, message_of, one_line
+from esl_agent.wire.outside_json import loads
+
+log = logging.getLogger(__name__)
+
+#: Requests under way at a time. Asterisk serves each connection with a thread.
+WORKERS = 16
+#: Requests that wait in one lane; one more is refused.
+MAX_WAITING = 64
+#: Bytes of an answer: ``GET /channels`` has 600 for each channel.
+MAX_ANSWER = 8 * 1024 * 1024
+#: Seconds after which what is owed is tried again.
+AGAIN = (0.2, 1.0, 3.0)
+#: Seconds before it is connected again: the first, and the longest. Each is drawn from its upper half.
+BACK_OFF = (0.25, 15.0)
+#: One whose application somebody else has taken does not take it back at once: both would for ever.
+REPLACED_SECONDS = 60.0
+
+_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
+
+Done = Callable[[Reply], None]
+
+
+class Listener(Protocol):
+    """Who wants the events. Called on the hub: must not block."""
+
+    def connected(self) -> None:
+        """Events come from now on. What happened before, nobody tells."""
+
+    def lost(self, reason: str) -> None: ...
+
+    def event(self, event: AriEvent) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    request: Request
+    done: Done
+    since: float
+
+
+class Lane:
+    """Requests that are sent one after the other."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Job] = deque()
+        self.is_served = False
+
+
+class AriClient:
+    """One Asterisk. ``url``: ``http://127.0.0.1:8088``, with the prefix of http.conf where it has one; ``timeout``:
+    seconds that it has for an answer."""
+
+    def __init__(
+        self, url: str, app: str, user: str, password: str, *, timeout: float, ping: float = PING_SECONDS
+    ) -> None:
+        parts = urlsplit(url)
+        self.app = app
+        self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        """Asterisk, as it may stand in a log."""
+        self.is_connected = False
+        self.timeout = timeout
+        self._ping = ping
+        self._base = f"{self.where}{parts.path.rstrip('/')}/ari"
+        self._authorization = basic(user, password)
+        self._session = _session(self._authorization)
+        self._listener: Listener | None = None
+        self._reader: gevent.Greenlet | None = None
+        self._ready: deque[Lane] = deque()
+        self._workers: set[gevent.Greenlet] = set()
+        self._is_stopped = False
+        self._was_replaced = False
+
+    def start(self, listener: Listener) -> None:
+        """Connect, and again whenever the connection is lost. Call once."""
+        self._listener = listener
+        self._reader = gevent.spawn(self._stay_connected)
+
+    def stop(self, seconds: float = 2.0) -> None:
+        """Send what waits, for at most ``seconds``, then let go. Idempotent."""
+        self._is_stopped = True
+        gevent.joinall(list(self._workers), timeout=seconds)
+        gevent.killall([each for each in (*self._workers, self._reader) if each is not None], timeout=1.0)
+        self._session.close()
+        self._listener = None
+
+    # Requests
+
+    def ask(self, lane: Lane, request: Request, done: Done) -> None:
+        """Send ``request`` when those before it in ``lane`` are answered; ``done`` is called once."""
+        if len(lane.waiting) >= MAX_WAITING:
+            done(Reply(0, f"{MAX_WAITING} requests to {self.where} wait already"))
+            return
+        lane.waiting.append(_Job(request, done, time.monotonic()))
+        if not lane.is_served:
+            lane.is_served = True
+            self._ready.append(lane)
+            if len(self._workers) < WORKERS:
+                worker = gevent.spawn(self._work)
+                self._workers.add(worker)
+                worker.rawlink(self._workers.discard)
+
+    def _work(self) -> None:
+        while self._ready:
+            lane = self._ready.popleft()
+            job = lane.waiting.popleft()
+            try:
+                reply = self._reply(job)
+                job.done(reply)
+            except Exception:  # of whoever asked; the requests of other calls go on
+                log.exception("ari: the answer to %s could not be used", job.request)
+            if lane.waiting:
+                self._ready.append(lane)
+            else:
+                lane.is_served = False
+
+    def _reply(self, job: _Job) -> Reply:
+        """What is not owed is not sent late; what is owed is sent again."""
+        if not job.request.is_owed:
+            if time.monotonic() - job.since > self.timeout:
+                return Reply(0, f"not sent within {self.timeout:g} s")
+            return self.send(job.request)
+        reply = self.send(job.request)
+        for pause in AGAIN:
+            if 0 < reply.status < 500 or self._is_stopped:
+                break
+            gevent.sleep(pause)
+            reply = self.send(job.request)
+        if not (reply.is_ok or reply.is_gone):
+            log.warning("ari: %s: %s", job.request, reply)
+        return reply
+
+    def send(self, request: Request) -> Reply:
+        """Ask and wait for the answer; not for a call's greenlet. Raises nothing."""
+        try:
+            url = self._base + request.target
+        except UnsafeText as error:
+            return Reply(0, str(error))
+        try:
+            with gevent.Timeout(self.timeout, TimeoutError()):
+                return self._exchange(request, url)
+        except TimeoutError:
+            return Reply(0, f"no answer within {self.timeout:g} s")
+        except _FAULTS as error:
+            return Reply(0, one_line(f"{type(error).__name__}: {_innermost(error)}"))
+
+    def _exchange(self, request: Request, url: str) -> Reply:
+        with self._session.request(
+            request.method, url, json=request.body, timeout=self.timeout, stream=True, allow_redirects=False
+        ) as answer:
+            data = bytearray()
+            for piece in answer.iter_content(65536):
+                data += piece
+                if len(data) > MAX_ANSWER:
+                    return Reply(0, f"an answer of more than {MAX_ANSWER} bytes")
+        try:
+            value = loads(bytes(data)) if data else None
+        except ValueError:
+            return Reply(0, "an answer that is no JSON")
+        if 200 <= answer.status_code < 300:
+            return Reply(answer.status_code, "", value)
+        return Reply(answer.status_code, message_of(value, str(answer.reason)), value)
+
+    # Events
+
+    def _stay_connected(self) -> None:
+        pause = BACK_OFF[0]
+        while not self._is_stopped:
+            reason, is_setup = "closed", False
+            try:
+                read_events(
+                    f"{self._base}/events?app={quote(self.app, safe='')}",
+                    self._authorization,
+                    self._opened,
+                    self._received,
+                    timeout=self.timeout,
+                    ping=self._ping,
+                )
+            except LegError as error:
+                reason, is_setup = one_line(str(error)), isinstance(error, Unauthorized)
+            if self.is_connected:
+                pause = BACK_OFF[0]
+            self._lost(reason, is_setup)
+            if self._was_replaced:
+                self._was_replaced, pause = False, REPLACED_SECONDS
+            gevent.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(BACK_OFF[1], 2 * pause)
+
+    def _opened(self) -> None:
+        self.is_connected = True
+        log.info("ari: application %s is connected to %s", self.app, self.where)
+        allowed = {"allowed": [{"type": kind} for kind in HEARD]}
+        # An Asterisk that knows no filters sends more, which is passed over here.
+        self.ask(Lane(), Request("PUT", ("applications", self.app, "eventFilter"), body=allowed), ignored)
+        if self._listener is not None:
+            self._listener.connected()
+
+    def _received(self, message: str) -> None:
+        try:
+            event = event_of(message)
+        except WireError as error:
+            log.warning("ari: %s: %s", self.where, error)
+            return
+        if event is None or self._listener is None:
+            return
+        if event.kind == "ApplicationReplaced":
+            log.error("ari: somebody else has taken application %s at %s; give each its own name", self.app, self.where)
+            self._was_replaced = True
+            return
+        try:
+            self._listener.event(event)
+        except Exception:  # of one call; the events of others go on
+            log.exception("ari: a %s could not be used", event.kind)
+
+    def _lost(self, reason: str, is_setup: bool) -> None:
+        was_connected, self.is_connected = self.is_connected, False
+        level = logging.ERROR if is_setup else logging.WARNING
+        log.log(level, "ari: %s: %s", self.where, reason)
+        if was_connected and self._listener is not None:
+            self._listener.lost(reason)
+
+
+def _session(authorization: str) -> requests.Session:
+    made = requests.Session()
+    made.trust_env = False  # no proxy, no ~/.netrc: Asterisk is near, and its password is given
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    made.headers.update({"User-Agent": "esl-agent", "Accept-Encoding": "identity", "Authorization": authorization})
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, HTTPAdapter(pool_maxsize=WORKERS))
+    return made
+
+
+def _innermost(error: BaseException) -> str:
+    """Why, without the address that was asked for: requests' own texts have it with its query."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return str(reason).rpartition(": ")[2] if reason is not None else type(error).__name__
+
+
+def ignored(_: Reply) -> None:
+    """For those who ask and want no answer."""

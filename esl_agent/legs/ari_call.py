@@ -1,0 +1,247 @@
+"""One call over ARI: what StasisCall asks for is sent, and what a call may command its caller's channel."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_agent.errors import CommandRefused, CommandTimeout, LegError
+from esl_agent.legs.ari import AriClient, Lane, ignored
+from esl_agent.legs.asterisk import CAUSES, Caller, Done
+from esl_agent.wire.ari import MAX_TEXT, Reply, Request
+from esl_agent.wire.ari_call import Phase, StasisCall
+
+log = logging.getLogger(__name__)
+
+#: Seconds from a caller's coming until he talks with us; then he goes on in the dialplan.
+SETUP_SECONDS = 10.0
+#: Milliseconds of a key's tone and between two.
+_TONE = {"duration": "100", "between": "100"}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,64}")
+_DIGITS = re.compile(r"[0-9A-Da-d*#w]{1,64}")
+_NORMAL = CAUSES["NORMAL_CLEARING"]
+
+
+class AriCall:
+    """Implements ``legs.asterisk.Control``. ``over`` is called once, when nothing of the call is left in Asterisk."""
+
+    def __init__(
+        self,
+        client: AriClient,
+        steps: StasisCall,
+        caller: Caller,
+        transfer_context: str,
+        over: Callable[[AriCall], None],
+    ) -> None:
+        self.id = steps.names.call
+        self.caller = caller
+        self.steps = steps
+        self.settled = Flag()
+        """Set when the caller talks with us, or never will."""
+        self._client = client
+        self._lane = Lane()
+        self._context = transfer_context
+        self._over: Callable[[AriCall], None] | None = over
+        self._hung_up: Callable[[int], None] | None = None
+        self._cause = 0
+        self._has_ended = False  # the caller's channel, as far as we are concerned
+        self._redirected: Done | None = None
+        self._is_told = False  # why the caller goes on in the dialplan
+        self._facts_awaited = 0
+        self._timer = gevent.spawn_later(SETUP_SECONDS, self._overdue)
+
+    def begin(self, variables: Iterable[str]) -> None:
+        """``variables``: those of the caller's channel that are asked for meanwhile, the call waits for them."""
+        lane = Lane()
+        for name in variables:
+            self._facts_awaited += 1
+            request = Request("GET", ("channels", self.steps.caller, "variable"), {"variable": name})
+            self._client.ask(lane, request, partial(self._knows, name))
+        self._do(self.steps.begin())
+
+    def _knows(self, name: str, reply: Reply) -> None:
+        value = reply.value.get("value") if reply.is_ok and isinstance(reply.value, dict) else None
+        if isinstance(value, str) and value:
+            self.caller = with_variable(self.caller, name, value[:MAX_TEXT])
+        self._facts_awaited -= 1
+        self._look()
+
+    # What events tell
+
+    def media_began(self) -> None:
+        self._do(self.steps.media_began())
+
+    def line_came(self) -> None:
+        self._do(self.steps.line_came())
+
+    def media_ended(self) -> None:
+        self._do(self.steps.media_ended())
+
+    def will_hang_up(self, cause: int) -> None:
+        """ChannelHangupRequest of the caller: why."""
+        self._cause = self._cause or cause or _NORMAL
+
+    def caller_ended(self, cause: int = 0) -> None:
+        """The caller's channel has left our application: hung up, or sent elsewhere."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        redirected, self._redirected = self._redirected, None
+        if redirected is not None and not self._cause:
+            redirected(None)
+        else:
+            self._cause = self._cause or cause or _NORMAL
+            if redirected is not None:
+                redirected(LegError("the caller hung up"))
+            self._tell()
+        self._do(self.steps.leave("gone"))
+
+    def _tell(self) -> None:
+        if self._hung_up is not None and self._has_ended:
+            told, self._hung_up = self._hung_up, None
+            told(self._cause)
+
+    def give_up(self, why: str) -> None:
+        """The caller goes on in the dialplan."""
+        self._do(self.steps.leave("continue", why))
+
+    # Control
+
+    def watch(self, hung_up: Callable[[int], None]) -> None:
+        self._hung_up = hung_up
+        self._tell()
+
+    def hang_up(self, cause: int, done: Done) -> None:
+        requests = self.steps.leave("hang_up", cause=cause)
+        if not requests:
+            done(None if self._has_ended else LegError("the call has left already"))
+            return
+        self._cause = self._cause or cause
+
+        def hung_up(error: LegError | None) -> None:
+            if error is None:
+                self.caller_ended()
+            done(error)
+
+        self._do(requests, hung_up)
+
+    def redirect(self, number: str, done: Done) -> None:
+        if not _EXTENSION.fullmatch(number):
+            done(LegError(f"{number[:40]!r} is no extension"))
+        elif self.steps.phase is not Phase.TALKING or self._redirected is not None:
+            done(LegError("the caller is not there to be transferred"))
+        else:
+            self._redirected = done
+            # Asterisk hangs up on who is sent to an extension that is not there. Without func_dialplan.so nobody knows.
+            asked = {"variable": f"DIALPLAN_EXISTS({self._context},{number},1)"}
+            request = Request("GET", ("channels", self.steps.caller, "variable"), asked)
+            self._client.ask(self._lane, request, partial(self._looked_up, number))
+
+    def _looked_up(self, number: str, reply: Reply) -> None:
+        if self._redirected is None:
+            return
+        if reply.is_ok and isinstance(reply.value, dict) and reply.value.get("value") == "0":
+            self._redirect_over(LegError(f"context {self._context} has no extension {number}"))
+            return
+        query = {"context": self._context, "extension": number, "priority": "1"}
+        request = Request("POST", ("channels", self.steps.caller, "continue"), query)
+        self._client.ask(self._lane, request, partial(self._continued, request))
+
+    def _continued(self, request: Request, reply: Reply) -> None:
+        self._redirect_over(_error(request, reply, self._client.timeout))
+
+    def _redirect_over(self, error: LegError | None) -> None:
+        redirected, self._redirected = self._redirected, None
+        if redirected is None:  # an event was faster
+            return
+        if error is None:
+            self._has_ended = True
+        redirected(error)
+        if error is None:
+            self._do(self.steps.leave("gone"))
+
+    def send_digits(self, digits: str, done: Done) -> None:
+        if not _DIGITS.fullmatch(digits):
+            done(LegError("these are no keys of a telephone"))
+            return
+        self._command(Request("POST", ("channels", self.steps.caller, "dtmf"), {"dtmf": digits, **_TONE}), done)
+
+    def set_variable(self, name: str, value: str, done: Done) -> None:
+        if not _VARIABLE.fullmatch(name):
+            done(LegError(f"{name[:60]!r} is no name of a channel variable"))
+            return
+        body = {"variable": name, "value": value[:MAX_TEXT]}
+        self._command(Request("POST", ("channels", self.steps.caller, "variable"), body=body), done)
+
+    def announce(self, name: str, facts: Mapping[str, str]) -> None:
+        query = {"application": self._client.app}
+        if not self._has_ended:
+            query["source"] = f"channel:{self.steps.caller}"
+        variables = {key: text[:MAX_TEXT] for key, text in facts.items()}
+        self._client.ask(Lane(), Request("POST", ("events", "user", name), query, {"variables": variables}), ignored)
+
+    def close(self) -> None:
+        self._hung_up = None
+        self._do(self.steps.leave("continue"))
+
+    def _command(self, request: Request, done: Done) -> None:
+        if self.steps.has_left:
+            done(LegError("the caller has left"))
+            return
+        self._client.ask(self._lane, request, lambda reply: done(_error(request, reply, self._client.timeout)))
+
+    # Requests
+
+    def _do(self, requests: list[Request], done: Done | None = None) -> None:
+        """``done``: of the first."""
+        for request in requests:
+            self._client.ask(self._lane, request, partial(self._replied, request, done))
+            done = None
+        self._look()
+
+    def _replied(self, request: Request, done: Done | None, reply: Reply) -> None:
+        if done is not None:
+            done(None if reply.is_gone else _error(request, reply, self._client.timeout))
+        self._do(self.steps.replied(request, reply))
+
+    def _look(self) -> None:
+        """What the steps have come to."""
+        steps = self.steps
+        if steps.has_left and steps.why and not self._is_told:
+            self._is_told = True
+            log.warning("call=%s goes on in the dialplan: %s", self.id, steps.why)
+        if steps.has_left or (steps.phase is Phase.TALKING and not self._facts_awaited):
+            self.settled.set()
+            self._timer.kill(block=False)
+        if steps.phase is Phase.OVER and self._over is not None:
+            over, self._over = self._over, None
+            over(self)
+
+    def _overdue(self) -> None:
+        self._do(self.steps.overdue())
+        self._facts_awaited = 0
+        self._look()
+
+
+def with_variable(caller: Caller, name: str, value: str) -> Caller:
+    """``caller`` with one more variable, which may be his DID."""
+    did = value if name == DID_VARIABLE else caller.did
+    return Caller(caller.channel, did, caller.number, caller.name, {**caller.variables, name: value})
+
+
+#: The channel variable that says which number was dialled, where Stasis' first argument does not.
+DID_VARIABLE = "ESL_AGENT_DID"
+
+
+def _error(request: Request, reply: Reply, seconds: float) -> LegError | None:
+    if reply.is_ok:
+        return None
+    if reply.status == 0:
+        return CommandTimeout(f"{request}: {reply.message}", seconds)
+    return CommandRefused(str(request), str(reply))

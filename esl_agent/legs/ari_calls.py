@@ -1,0 +1,240 @@
+"""The Stasis application: callers that the dialplan gives to it, and calls that we make, over ARI.
+
+    calls = AriCalls(AriClient(...), media=audiosocket_media("10.0.0.5:9092", "slin24"), transfer_context="ai-transfer")
+    calls.start()
+
+A line that comes to one of our servers is asked for with ``find``; the caller is answered when it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_agent.legs.ari import AriClient, Lane, ignored
+from esl_agent.legs.ari_call import DID_VARIABLE, AriCall
+from esl_agent.legs.ari_outbound import Outgoing
+from esl_agent.legs.ari_sweep import Sweep
+from esl_agent.legs.asterisk import Caller, Control
+from esl_agent.legs.outbound import OnNews
+from esl_agent.wire.ari import AriEvent, Channel, Request, did_and_variables
+from esl_agent.wire.ari_call import Names, StasisCall
+
+log = logging.getLogger(__name__)
+
+#: The variable of the sound's channel that holds the call's id (MEDIA_START has it among ``channel_variables``).
+CALL_VARIABLE = "ESL_AGENT_CALL"
+#: Seconds that callers have at our stop to be sent on.
+STOP_SECONDS = 2.0
+
+
+class AriCalls:
+    """Implements ``legs.asterisk.Directory`` and ``legs.ari.Listener``.
+
+    ``media``: ``audiosocket`` or ``websocket``; ``media_address``: host:port of our AudioSocket server as Asterisk
+    reaches it; ``websocket_client``: the section of websocket_client.conf that leads to our WebSocket server.
+    ``variables``: those of a caller's channel that calls want to know, beside ari.conf's ``channelvars`` and the
+    ``NAME=value`` arguments of Stasis. ``admit``: whether one more call may come; who may not goes on in the dialplan.
+    """
+
+    def __init__(
+        self,
+        client: AriClient,
+        *,
+        media: Literal["audiosocket", "websocket"],
+        media_address: str,
+        websocket_client: str,
+        format: str,
+        transfer_context: str,
+        variables: tuple[str, ...] = (),
+        admit: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._client = client
+        self._media: Mapping[str, str] = {"format": format, **_media(media, media_address, websocket_client)}
+        self._is_websocket = media == "websocket"
+        self._context = transfer_context
+        self._variables = variables
+        self._admit = admit
+        self._is_open = True
+        self.calls: dict[str, AriCall] = {}
+        """By id."""
+        self.outgoing: dict[str, Outgoing] = {}
+        """Calls that we make and nobody has answered yet, by their channel's id."""
+        self._by_channel: dict[str, AriCall] = {}
+        self._lines: dict[str, AriCall] = {}  # whose line has not come yet: by UUID, by the channel's id and its name
+        self._named = Flag()  # one more channel has its name
+        self._prefix = Names.prefix(client.app)
+        self._sweep = Sweep(client, self)
+
+    def start(self) -> None:
+        self._client.start(self)
+
+    def turn_away(self) -> None:
+        """From now on callers go on in the dialplan."""
+        self._is_open = False
+
+    def stop(self) -> None:
+        """Send callers on in the dialplan, end what rings, and let go of Asterisk."""
+        self.turn_away()
+        for outgoing in list(self.outgoing.values()):
+            outgoing.cancel()
+        for call in list(self.calls.values()):
+            call.give_up("the agent stops")
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.calls and time.monotonic() < deadline:
+            gevent.sleep(0.01)
+        self._sweep.stop()
+        self._client.stop(0.5)
+
+    # Directory
+
+    def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
+        """``line``: the UUID that AudioSocket brings, or of chan_websocket the channel's id, its name or the call's id.
+        Each call's line is found once."""
+        deadline = time.monotonic() + patience
+        while (call := self._lines.get(line)) is None:
+            self._named.clear()
+            left = deadline - time.monotonic()
+            if not self._is_websocket or not self._lines or left <= 0 or not self._named.wait(left):
+                return None
+        self._forget_line(call)
+        call.line_came()
+        call.settled.wait(max(deadline - time.monotonic(), self._client.timeout))
+        return None if call.steps.has_left else (call.caller, call)
+
+    # Calls we make
+
+    def originate(
+        self,
+        number: str,
+        on_news: OnNews,
+        *,
+        did: str,
+        trunk: str,
+        caller_id: str = "",
+        timeout: float = 45.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> Outgoing:
+        """Call ``number``; who answers talks with the agent of ``did``. ``timeout``: seconds that it may ring.
+        ``variables``: of the callee's channel, and of the call. Raises LegError for what cannot be dialled."""
+        names = Names(self._client.app, str(uuid.uuid4()))  # from the kernel's random numbers: no stranger guesses it
+        kept = dict(variables or {})
+        callee = Caller(names.callee, did, number, "", kept)
+        outgoing = Outgoing(self._client, names, on_news, partial(self._answered, names, callee), self._outgoing_over)
+        outgoing.dial(number, trunk, caller_id=caller_id, timeout=timeout, variables=kept)
+        self.outgoing[outgoing.id] = outgoing
+        return outgoing
+
+    def _answered(self, names: Names, callee: Caller, channel: Channel) -> None:
+        self._take(names, callee, channel, (), is_ours=True)
+
+    def _outgoing_over(self, outgoing: Outgoing) -> None:
+        self.outgoing.pop(outgoing.id, None)
+
+    # Listener
+
+    def connected(self) -> None:
+        self._sweep.soon()
+
+    def lost(self, reason: str) -> None:
+        if self.calls:
+            log.warning("ari: %d calls go on without news of their callers", len(self.calls))
+
+    def event(self, event: AriEvent) -> None:
+        channel = event.channel
+        if (outgoing := self.outgoing.get(channel.id)) is not None:
+            outgoing.event(event)
+            return
+        call = self._by_channel.get(channel.id)
+        is_media = call is not None and channel.id == call.steps.names.media
+        if event.kind == "StasisStart":
+            if call is not None and is_media:
+                self._line_named(channel.name, call)
+                call.media_began()
+            else:
+                self._came(event, call)
+        elif call is None:
+            return
+        elif event.kind in ("StasisEnd", "ChannelDestroyed"):
+            if is_media:
+                call.media_ended()
+            else:
+                call.caller_ended(event.cause)
+        elif event.kind == "ChannelHangupRequest" and not is_media:
+            call.will_hang_up(event.cause)
+
+    def _came(self, event: AriEvent, earlier: AriCall | None) -> None:
+        channel = event.channel
+        if channel.id.startswith(self._prefix):  # of a call that has ended
+            self._client.ask(Lane(), Request("DELETE", ("channels", channel.id), is_owed=True), ignored)
+            return
+        if earlier is not None:  # the dialplan gives him to us again
+            earlier.caller_ended()
+        if not (self._is_open and self._admit()):
+            log.warning("ari: a caller goes on in the dialplan: no call is taken now")
+            self.send_on(channel.id)
+            return
+        did, given = did_and_variables(event.args)
+        variables = {**channel.variables, **given}
+        did = did or variables.get(DID_VARIABLE, "")
+        wanted = tuple(each for each in self._variables if each not in variables)
+        if not did and DID_VARIABLE not in wanted:
+            wanted = (*wanted, DID_VARIABLE)
+        caller = Caller(channel.id, did or channel.exten, channel.number, channel.caller_name, variables)
+        self._take(Names(self._client.app, str(uuid.uuid4())), caller, channel, wanted)
+
+    def _take(
+        self, names: Names, caller: Caller, channel: Channel, wanted: tuple[str, ...], *, is_ours: bool = False
+    ) -> None:
+        media = self._media if self._is_websocket else {**self._media, "data": names.call}
+        steps = StasisCall(
+            names, channel.id, is_up=channel.is_up, is_ours=is_ours, media=media, variables={CALL_VARIABLE: names.call}
+        )
+        call = AriCall(self._client, steps, caller, self._context, self._over)
+        self.calls[call.id] = call
+        self._by_channel[channel.id] = self._by_channel[names.media] = call
+        self._lines[names.call] = self._lines[names.media] = call
+        call.begin(wanted)
+
+    def send_on(self, channel: str) -> None:
+        """A caller who is nobody's goes on in the dialplan."""
+        self._client.ask(Lane(), Request("POST", ("channels", channel, "continue"), is_owed=True), ignored)
+
+    # Lines and ends
+
+    def _line_named(self, name: str, call: AriCall) -> None:
+        if call.id in self._lines and name:
+            self._lines[name] = call
+            self._named.set()
+
+    def _forget_line(self, call: AriCall) -> None:
+        for name in [each for each, found in self._lines.items() if found is call]:
+            del self._lines[name]
+
+    def _over(self, call: AriCall) -> None:
+        self.calls.pop(call.id, None)
+        self._forget_line(call)
+        for channel in (call.steps.caller, call.steps.names.media):
+            if self._by_channel.get(channel) is call:
+                del self._by_channel[channel]
+        if call.steps.has_litter:
+            self._sweep.soon()
+
+
+def _media(media: str, address: str, websocket_client: str) -> dict[str, str]:
+    """What externalMedia needs (``res_ari_channels.c``, 22.10.1)."""
+    if media == "websocket":
+        return {
+            "external_host": websocket_client,
+            "encapsulation": "none",
+            "transport": "websocket",
+            "transport_data": "f(json)",
+        }
+    return {"external_host": address, "encapsulation": "audiosocket", "transport": "tcp"}
