@@ -13,6 +13,7 @@ from virtual_call import VirtualCall
 from esl_agent.audio.g711 import LAWS
 from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, Played
 from esl_agent.legs.audio_fork import ForkSettings
+from esl_agent.legs.audiosocket_media import AudioSocketMedia
 from esl_agent.legs.freeswitch_leg import FreeSwitchLeg
 from esl_agent.legs.freeswitch_media import FreeSwitchMedia
 from esl_agent.legs.streaming_fork import StreamingForkMedia
@@ -20,6 +21,8 @@ from esl_agent.legs.unicast import UnicastMedia, UnicastOptions
 from esl_agent.testing.fork_playout import ForkPlayout
 from esl_agent.testing.fs_effects import CloseFork, CloseUnicast, ForkCut, OpenFork, OpenUnicast
 from esl_agent.testing.fs_machine import Options
+from esl_agent.wire.audiosocket import KINDS
+from esl_agent.wire.audiosocket_sound import LineSound
 
 FRAME = 0.02
 
@@ -50,6 +53,10 @@ class Line:
     options: Options | None = None
     plays_in_order = True
     """False: clips given at once sound one inside the other."""
+    tries = 3
+    """How often sound is asked for that does not come."""
+    gets_sound_back = True
+    """False: where the sound's connection is lost, the call is."""
 
     def __init__(self, rate: int = 8000) -> None:
         self.call = VirtualCall(rate, self.options, is_heard=True)
@@ -290,3 +297,68 @@ class Datagrams:
 
     def close(self) -> None:
         self.on_datagram = None
+
+
+class AudioSocketLine(Line):
+    """Asterisk's AudioSocket: a call without a FreeSWITCH, and without a way to get a lost socket back."""
+
+    tail = 0.02
+    tries = 1
+    gets_sound_back = False
+
+    def __init__(self, rate: int = 8000, quiet: float = 5.0) -> None:
+        self.ticks = Ticks()
+        self.socket = Frames(LineSound(KINDS[rate], rate))
+        self.quiet = quiet
+        super().__init__(rate)
+
+    def make(self) -> Any:
+        return AudioSocketMedia(
+            self.socket, self.ticks, self.posted.append, quiet=self.quiet, clock=self.call.clock
+        )  # fmt: skip
+
+    def carry_out(self, effect: Any) -> None:
+        """FreeSWITCH has no part in this."""
+
+    def caller_says(self, frame: bytes) -> None:
+        self.socket.arrives(frame)
+
+    def agent_is_heard(self) -> bytes:
+        for tick in list(self.ticks.ticks.values()):
+            tick()
+        arrived, self.socket.sent = self.socket.sent, []
+        return arrived[-1] if arrived else bytes(self._line_rate // 25)
+
+    def interrupt(self) -> None:
+        self.socket.is_over = True
+
+    def never_connects(self) -> None:
+        """It has connected, or there were no call."""
+
+    def left_behind(self) -> list[str]:
+        listens = ["a listener"] * (self.socket.on_sound is not None)
+        return [*listens, *(str(number) for number in self.ticks.ticks)]
+
+
+class Frames:
+    """A line without a socket."""
+
+    def __init__(self, sound: LineSound | None) -> None:
+        self.id = "e04aaef1-1b68-4b61-b77c-122871a9e6e5"
+        self.sound = sound
+        self.sends = sound or LineSound()
+        self.is_over = False
+        self.on_sound: Callable[[int, bytes], None] | None = None
+        self.sent: list[bytes] = []
+
+    def listen(self, on_sound: Callable[[int, bytes], None] | None) -> None:
+        self.on_sound = on_sound
+
+    def arrives(self, payload: bytes, kind: int | None = None) -> None:
+        if self.on_sound is not None and not self.is_over:
+            assert self.sound is not None
+            self.on_sound(self.sound.kind if kind is None else kind, payload)
+
+    def send(self, pcm: bytes) -> None:
+        if not self.is_over:
+            self.sent.append(pcm)
