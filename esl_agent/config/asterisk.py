@@ -25,6 +25,11 @@ class AudioSocketSettings:
     port: int = setting(
         9092, "The TCP port that the dialplan's `Dial(AudioSocket/...)` names.", ge=1, le=65535, env="AUDIOSOCKET_PORT"
     )
+    advertise: OptionalAddress = setting(
+        "",
+        "host:port at which Asterisk reaches this server, where we tell it to connect (`ari`, `media: audiosocket`). "
+        "Empty: host and port above, 127.0.0.1 for 0.0.0.0.",
+    )
     allow: tuple[Network, ...] = setting(_PRIVATE, "Addresses and networks that may connect.")
     quiet: float = setting(
         5.0,
@@ -126,6 +131,15 @@ class AsteriskSettings:
     ami: AmiSettings = setting(AmiSettings, "The manager interface.")
     ari: AriSettings = setting(AriSettings, "The REST interface.")
     outbound: OutboundSettings = setting(OutboundSettings, "Calls that we make.")
+
+    @property
+    def audiosocket_address(self) -> str:
+        """``host:port`` at which Asterisk reaches our AudioSocket server."""
+        server = self.audiosocket
+        if server.advertise:
+            return server.advertise
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+        return f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
 
     @property
     def websocket_address(self) -> tuple[str, int] | None:
