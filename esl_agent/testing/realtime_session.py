@@ -25,7 +25,7 @@ def defaults(shape: Shape, model: str) -> dict[str, Any]:
         "model": model,
         "instructions": "Be friendly.",
     }
-    common |= {"tools": [], "tool_choice": "auto", "expires_at": 1_800_000_000}
+    common |= {"instructions": "Be friendly.", "tools": [], "tool_choice": "auto", "expires_at": 1_800_000_000}
     if shape == "beta":
         return common | {
             "modalities": ["audio", "text"],
