@@ -96,21 +96,22 @@ class AmiClient:
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)
 
-    def send(self, name: str, headers: Headers, done: Done, *, timeout: float | None = None) -> None:
+    def send(self, name: str, headers: Headers, done: Done, *, timeout: float | None = None) -> str:
         """Sends an action; never blocks, never raises. ``done`` gets the response, or CommandRefused (Asterisk says
-        no), CommandTimeout, LegClosed, LegError (too much is under way, or text that cannot be sent)."""
+        no), CommandTimeout, LegClosed, LegError (too much is under way, or text that cannot be sent). Returns its
+        ActionID; empty if there is no connection."""
 
         def answered(result: list[Message] | LegError) -> None:
             done(result if isinstance(result, LegError) else result[0])
 
-        self.gather(name, headers, answered, timeout=timeout)
+        return self.gather(name, headers, answered, timeout=timeout)
 
-    def gather(self, name: str, headers: Headers, done: Answered, *, timeout: float | None = None) -> None:
+    def gather(self, name: str, headers: Headers, done: Answered, *, timeout: float | None = None) -> str:
         """The same for an action that lists: ``done`` gets the response and the events that follow it."""
         if self._link is None or not self.is_connected:
             guarded(done, LegClosed(f"{self.peer}: {self.trouble or 'closed'}"))
-        else:
-            self._link.request(name, headers, timeout=timeout, on_done=done)
+            return ""
+        return self._link.request(name, headers, timeout=timeout, on_done=done).action_id
 
     def close(self) -> None:
         """Idempotent, never raises."""
@@ -176,10 +177,10 @@ class AmiClient:
         raise LegClosed(link.closed_because or "")
 
     def _choose_events(self, link: AmiLink) -> None:
-        wanted = [(name, each) for name, those in self._subscriptions.items() for each in those]
+        wanted = {(name, each.header, each.value) for name, those in self._subscriptions.items() for each in those}
         # Before 18.26, 20.13 and 22.3 MatchCriteria is ignored, and "[" is no regular expression: refused.
         has_criteria = _accepts(link, "[", "name(EslAgentProbe),method(exact)")
-        self.is_filtered = all(_accepts(link, *_filter(name, each, has_criteria)) for name, each in wanted)
+        self.is_filtered = all(_accepts(link, *_filter(*each, has_criteria)) for each in sorted(wanted))
         classes = {_CLASSES.get(name, "call") for name in self._subscriptions}
         if not self.is_filtered:
             classes.discard("dialplan")  # 43 of a call's 64 events: what needs them must do without
@@ -212,13 +213,13 @@ class AmiClient:
             log.warning("%s: %s; it is tried again", self.peer, trouble.removeprefix(f"{self.peer}: "))
 
 
-def _filter(name: str, wanted: _Subscription, has_criteria: bool) -> tuple[str, str]:
+def _filter(name: str, header: str, value: str, has_criteria: bool) -> tuple[str, str]:
     """Filter and MatchCriteria that let a subscription's events through."""
     if not has_criteria:  # one regular expression over the whole event
-        return f"^Event: {name}[^A-Za-z]" + (f".*{wanted.header}: {wanted.value}" if wanted.header else ""), ""
-    if not wanted.header:
+        return f"^Event: {name}[^A-Za-z]" + (f".*{header}: {value}" if header else ""), ""
+    if not header:
         return "", f"name({name})"
-    return wanted.value, f"name({name}),header({wanted.header}),method(exact)"
+    return value, f"name({name}),header({header}),method(exact)"
 
 
 def _accepts(link: AmiLink, filter_: str, criteria: str) -> bool:

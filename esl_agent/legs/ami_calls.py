@@ -22,12 +22,11 @@ from gevent.event import AsyncResult, Event
 from esl_agent.errors import LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_control import AmiControl
+from esl_agent.legs.ami_originate import DID_VARIABLE, AmiDialler
 from esl_agent.legs.asterisk import Caller, Control
 from esl_agent.wire.ami import Message
 
 log = logging.getLogger(__name__)
-
-DID_VARIABLE = "ESL_AGENT_DID"
 
 #: Lines that are remembered; the oldest goes first. Each ends with its channel's Hangup.
 MAX_LINES = 10_000
@@ -75,6 +74,7 @@ class AmiCalls:
         client.on_event("Newexten", self._connected_app, header="Application", value="AudioSocket")
         client.on_event("Hangup", self._hung_up)
         client.on_connected(self._resynchronise)
+        self.originate = AmiDialler(client).originate
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         deadline = time.monotonic() + patience

@@ -21,8 +21,8 @@ _EXTENSION = re.compile(r"[A-Za-z0-9*#+._-]{1,79}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DIGITS = re.compile(r"[0-9*#A-Da-dw]{1,64}")
 _FACT = re.compile(r"[^A-Za-z0-9_-]+")
-#: Characters of a variable's value and of a fact: with three bytes each they stay below the line Asterisk takes.
-MAX_VALUE = 300
+#: Bytes of a variable's value and of a fact: with their name they stay below the line Asterisk takes.
+MAX_VALUE_BYTES = 900
 #: Facts of one announcement.
 MAX_FACTS = 40
 
@@ -98,7 +98,7 @@ class AmiControl:
 
     def set_variable(self, name: str, value: str, done: Done) -> None:
         """``value`` arrives literally (``Setvar`` expands nothing, measured), without what a dialplan that evaluates it
-        once more would expand, in one line, cut to 300 characters."""
+        once more would expand, in one line, cut to 900 bytes."""
         if not _VARIABLE.fullmatch(name):
             done(LegError(f"{name[:60]!r} is no name of a channel variable"))
             return
@@ -165,9 +165,10 @@ class AmiControl:
         return answer if isinstance(answer, LegError) else None
 
 
-def plain(text: str) -> str:
-    """Outside text as a value: one line of at most 300 characters in which Asterisk finds nothing to expand."""
-    return safe_text(text, MAX_VALUE).replace("${", "{").replace("$[", "[").replace("$(", "(")
+def plain(text: str, max_bytes: int = MAX_VALUE_BYTES) -> str:
+    """Outside text as a value: one line of at most ``max_bytes`` bytes in which Asterisk finds nothing to expand."""
+    line = safe_text(text, max_bytes).encode()[:max_bytes].decode("utf-8", "ignore")
+    return line.replace("${", "{").replace("$[", "[").replace("$(", "(")
 
 
 def _nobody(*_: object) -> None:

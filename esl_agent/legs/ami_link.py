@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import secrets
 import socket
 import time
 from collections import deque
@@ -42,8 +43,9 @@ class Pending(Outcome[list[ami.Message]]):
     """What one action brings: its response, then the events of its list. ``get`` raises LegClosed, CommandTimeout or
     CommandRefused."""
 
-    __slots__ = ("messages",)
+    __slots__ = ("action_id", "messages")
 
+    action_id: str
     messages: list[ami.Message]
 
 
@@ -75,6 +77,8 @@ class AmiLink:
         self._on_closed = on_closed
         self._parser = ami.Parser(limits)
         self._numbers = itertools.count(1)
+        # OriginateResponse goes to every connection, with the ActionID of whoever asked: ours must be nobody else's.
+        self._token = secrets.token_hex(4)
         self._pending: dict[str, Pending] = {}
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
@@ -103,7 +107,7 @@ class AmiLink:
     ) -> Pending:
         """Sends an action with an ActionID of ours. Never blocks, never raises: the Pending tells, also of text that
         cannot be sent. ``on_done`` is called in the reader or the hub, or here if nothing could be sent."""
-        action_id = str(next(self._numbers))
+        action_id = f"{self._token}-{next(self._numbers)}"
 
         def done(result: list[ami.Message] | LegError) -> None:
             self._pending.pop(action_id, None)
@@ -113,7 +117,7 @@ class AmiLink:
         pending = Pending(
             name, self.deadlines, self._timeout if timeout is None else timeout, is_reader=self._is_reader, on_done=done
         )
-        pending.messages = []
+        pending.action_id, pending.messages = action_id, []
         try:
             data = ami.action(name, (("ActionID", action_id), *headers))
         except UnsafeText as error:
