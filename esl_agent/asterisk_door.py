@@ -17,8 +17,11 @@ from gevent.event import Event as Flag
 
 from esl_agent.config import DidConfig
 from esl_agent.config.asterisk import AsteriskSettings
+from esl_agent.dialogue.template import variables
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
+from esl_agent.legs.ari import AriClient
+from esl_agent.legs.ari_calls import AriCalls
 from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Directory, Line, NoControl
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_media import AudioSocketMedia
@@ -87,6 +90,8 @@ class AsteriskDoor:
             )
         self.ami = _ami(settings)
         self.ami_calls = AmiCalls(self.ami, settings.transfer_context) if self.ami is not None else None
+        self.ari = _ari(settings)
+        self.ari_calls = self._stasis(self.ari) if self.ari is not None else None
 
     def start(self) -> None:
         """Raises LegError if a port is taken. AMI and ARI are connected to meanwhile, and again when they are lost."""
@@ -95,9 +100,13 @@ class AsteriskDoor:
             self.websocket.start()
         if self.ami is not None:
             self.ami.start()
+        if self.ari_calls is not None:
+            self.ari_calls.start()
 
     def turn_away(self) -> None:
         """The ports are closed: the dialplan goes on with CHANUNAVAIL."""
+        if self.ari_calls is not None:
+            self.ari_calls.turn_away()
         self.audiosocket.turn_away()
         if self.websocket is not None:
             self.websocket.turn_away()
@@ -117,6 +126,8 @@ class AsteriskDoor:
         self.turn_away()
 
     def clean_up(self) -> None:
+        if self.ari_calls is not None:
+            self.ari_calls.stop()
         self.audiosocket.stop()
         if self.websocket is not None:
             self.websocket.stop()
@@ -159,11 +170,36 @@ class AsteriskDoor:
         return None
 
     def _directories(self) -> list[tuple[Directory, float]]:
-        return [(self.ami_calls, self._settings.ami.patience)] if self.ami_calls is not None else []
+        found: list[tuple[Directory, float]] = []
+        if self.ari_calls is not None:
+            found.append((self.ari_calls, self._settings.ari.timeout))
+        if self.ami_calls is not None:
+            found.append((self.ami_calls, self._settings.ami.patience))
+        return found
 
     @property
     def _is_told_of_calls(self) -> bool:
-        return self.ami is not None and self.ami.is_connected
+        return any(client is not None and client.is_connected for client in (self.ami, self.ari))
+
+    def _stasis(self, client: AriClient) -> AriCalls:
+        settings, ari = self._settings, self._settings.ari
+        return AriCalls(
+            client,
+            media=ari.media,
+            media_address=settings.audiosocket_address,
+            websocket_client=ari.websocket_client,
+            format=settings.format,
+            transfer_context=settings.transfer_context,
+            variables=self._wanted_variables(),
+            admit=lambda: self.line_count < settings.max_calls,
+        )
+
+    def _wanted_variables(self) -> tuple[str, ...]:
+        """Channel variables that some DID's prompt or greeting names."""
+        cascades = [did.cascade for did in self._reception.lineup.config.dids]
+        cascades += [each.cascade for did in self._reception.lineup.config.dids for each in did.languages.values()]
+        texts = [text for each in cascades for text in (each.prompt, each.phrases.greeting)]
+        return tuple(dict.fromkeys(name for text in texts for name in variables(text)))
 
 
 def _ami(settings: AsteriskSettings) -> AmiClient | None:
@@ -172,3 +208,11 @@ def _ami(settings: AsteriskSettings) -> AmiClient | None:
         return None
     secret = required("asterisk: ami", ami.secret_env, ami.secret_file)
     return AmiClient(*address, ami.user, secret, timeout=ami.timeout)
+
+
+def _ari(settings: AsteriskSettings) -> AriClient | None:
+    ari = settings.ari
+    if not ari.url:
+        return None
+    password = required("asterisk: ari", ari.password_env, ari.password_file)
+    return AriClient(ari.url, ari.app, ari.user, password, timeout=ari.timeout)

@@ -93,6 +93,12 @@ def is_template(text: str) -> bool:
     return "{{" in text
 
 
+def variables(text: str) -> list[str]:
+    """The channel variables that ``text`` names, in order."""
+    names = (mark["name"] or "" for mark in _MARK.finditer(text))
+    return [found[1] for name in names if (found := _VARIABLE.fullmatch(name.strip()))]
+
+
 def mistakes(text: str) -> list[str]:
     """What stands in double braces and is no placeholder, as written."""
     return [part for is_placeholder, part in _parts(text) if is_placeholder and _is_unknown(part)]

@@ -21,6 +21,7 @@ from esl_agent.dialogue.template import (
     fill_spoken,
     is_template,
     mistakes,
+    variables,
 )
 
 SETTINGS = TemplateSettings()
@@ -176,3 +177,11 @@ def test_only_the_part_of_a_greeting_that_waits_for_the_call_is_not_prepared() -
     clauses = phrases.clauses()
     assert clauses[:2] == ["Harbour Telephone, good day.", "What can I do for you?"]
     assert not any("{{" in clause for clause in clauses)
+
+
+def test_the_channel_variables_that_a_text_names_are_found():
+    assert variables("{{variable.plan}} of {{caller}}, {{ variable.VIP-level }}, {{{{variable.none}}") == [
+        "plan",
+        "VIP-level",
+    ]
+    assert variables("no call data") == []
