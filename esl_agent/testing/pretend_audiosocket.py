@@ -1,7 +1,7 @@
 """A pretend Asterisk at its end of AudioSocket: connects, names a call, brings the caller and hears the agent.
 
-As strict as the real one (``res_audiosocket.c``, 22.10.1, each point seen on it): anything but sound and a goodbye ends the
-call, so does sound of no bytes, and so does a frame whose rest does not come within 5 ms of its header. What it
+As strict as the real one (``res_audiosocket.c``, 22.10.1, each point seen on it): anything but sound and a goodbye ends
+the call, so does sound of no bytes, and so does a frame whose rest does not come within 5 ms of its header. What it
 holds against the agent is in ``faults``; ``ended_because`` says how the connection ended.
 """
 
