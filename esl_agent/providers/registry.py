@@ -42,7 +42,9 @@ ENGINES: dict[Stage, dict[str, str]] = {
         "deepgram": "tts_deepgram:DeepgramVoice:DeepgramVoiceOptions",
         "cartesia": "tts_cartesia:CartesiaVoice:CartesiaVoiceOptions",
     },
-    "agent": {},
+    "agent": {
+        "openai_realtime": "openai_realtime:OpenAiRealtime:OpenAiRealtimeOptions",
+    },
 }
 
 
