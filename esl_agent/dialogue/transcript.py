@@ -141,6 +141,12 @@ class Transcript:
             spoken = entry.clips.setdefault(clip, _Spoken(text, seconds))
             spoken.is_awaited = True
 
+    def follows(self, turn: int, clip: int, text: str, seconds: float, heard: float) -> None:
+        """What a clip whose words and sound come from elsewhere says so far, how long it is, and how far it was
+        heard. Ignored for a turn that was never opened."""
+        if entry := self._turns.get(turn):
+            entry.clips[clip] = _Spoken(text, seconds, heard, is_awaited=False)
+
     def lasts(self, turn: int, clip: int, seconds: float) -> None:
         """How long a clip that was already given to the leg turned out to be."""
         if spoken := self._spoken(turn, clip):

@@ -138,6 +138,20 @@ class Turn:
         place = sum(clip.played_at is not None or clip.done_at is not None for clip in self.clips)
         self.clips[place:place] = self._new_clips(cut(text), is_filler=True)
 
+    def take_number(self) -> int:
+        """A clip's number that no clip will have."""
+        self._count += 1
+        return self._count - 1
+
+    def add_sound(self, sound: Sound | SoundStream, now: float) -> int:
+        """The next clip, whose sound nobody had to ask for; its number. A stream ends with ``synthesis_ended``."""
+        clip = ClipState(self.take_number(), "", sound=sound, asked_at=now, grown_at=now)
+        if isinstance(sound, Sound):
+            clip.whole_at = now
+        self.clips.append(clip)
+        self.mark("first_audio", now)
+        return clip.number
+
     def drop_unheard_fillers(self) -> None:
         """The answer's sound came before the filler's: nobody needs it any more."""
         self.clips = [clip for clip in self.clips if not (clip.is_filler and clip.sound is None)]

@@ -1,0 +1,172 @@
+"""Every wait of a call with a speech-to-speech agent ends: when something is overdue, and what is done then."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from esl_agent.dialogue.actions import Action, StopPlayback
+from esl_agent.dialogue.deadlines import WARNING_PAUSE
+from esl_agent.dialogue.phase import AWAY, Phase
+from esl_agent.dialogue.relay_connection import RelayConnections
+from esl_agent.dialogue.relay_state import Ask, saying
+from esl_agent.dialogue.transferring import LAST_RESORT
+from esl_agent.dialogue.turn import Kind, Turn
+
+#: Speech that goes on for longer has ended, and nobody has told us.
+MAX_SPEECH = 120.0
+
+
+class RelayDeadlines(RelayConnections):
+    """A floor on which nothing is waited for for ever."""
+
+    _call_ends = math.inf
+    _warns_at = math.inf
+    _is_stopping = False
+    """An operator ends the call, not the clock."""
+    _spent: Literal["", "call", "day"] = ""
+
+    def _deadline(self) -> float | None:
+        """The first of all deadlines, as of now."""
+        match self.phase:
+            case Phase.OVER:
+                return None
+            case Phase.WAITING:
+                return self._call_ends
+            case Phase.TRANSFERRING | Phase.HANDED_OVER:
+                return min(self._away_due(), self._sessions.due, self._settling.due)
+            case Phase.CLOSING:
+                return min(self._closing_ends, self._aloud_at, self._turn_due(), self._settling.due)
+        due = [self._call_ends, self._keys_due(), self._turn_due(), self._settling.due, self._tools_due()]
+        due.append(self._sessions.due)
+        if self._media_due is not None:
+            due.append(self._media_due)
+        if self._is_winding_up:
+            due.append(self._since)
+        if self._reply is not None or self._asked is not None:
+            due.append(self._reply_due())
+        if self.phase is Phase.LISTENING:
+            due += [self._idle_due(), self._warning_due(), max(self._sessions.ages, self._since)]
+        elif self.phase is Phase.HOLDING:
+            due.append(self._hold_ends)
+        elif self.phase is Phase.HEARING:
+            due.append(self._since + MAX_SPEECH)
+        return min(due)
+
+    def _turn_due(self) -> float:
+        turn = self._turn
+        return math.inf if turn is None else turn.deadline(self._limits, self._since)
+
+    def _warning_due(self) -> float:
+        return max(self._warns_at, self._since + WARNING_PAUSE)
+
+    def _overdue(self, now: float, out: list[Action]) -> None:
+        """Something took too long. Each case moves its own deadline, so this never spins."""
+        for turn in self._settling.take(now):
+            self._settled(turn, out)
+        if now >= self._sessions.due:
+            self._connect_overdue(now, out)
+        if self.phase is Phase.WAITING:
+            if now >= self._call_ends:
+                self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
+        elif self.phase is Phase.CLOSING:
+            self._closing_overdue(now, out)
+        elif self.phase in AWAY:
+            self._away_overdue(now, out)
+        elif self.phase is not Phase.OVER:
+            self._talk_overdue(now, out)
+
+    def _closing_overdue(self, now: float, out: list[Action]) -> None:
+        if now >= self._closing_ends:
+            self._hang_up("NORMAL_CLEARING", now, out)
+        elif now >= self._aloud_at:
+            if self._turn is not None and self._turn.outstanding():
+                self._aloud_at = math.inf
+            else:
+                self._close_aloud(now, out)
+        elif self._turn is not None:
+            self._turn_overdue(self._turn, now, out)
+
+    def _talk_overdue(self, now: float, out: list[Action]) -> None:
+        phase = self.phase
+        if now >= self._call_ends:
+            self._close_with(self._phrases.ended if self._is_stopping else self._phrases.too_long, now, out)
+        elif self._media_due is not None and now >= self._media_due:
+            self._close_with(self._phrases.failure, now, out)
+        elif self._is_winding_up:
+            self._wind_up(now, out)
+        elif now >= self._keys_due():
+            self._keys_overdue(now, out)
+        elif now >= self._tools_due():
+            self._tools_overdue(now, out)
+        elif (self._reply is not None or self._asked is not None) and now >= self._reply_due():
+            self._reply_overdue(now, out)
+        elif (turn := self._turn) is not None and now >= self._turn_due():
+            self._turn_overdue(turn, now, out)
+        elif phase is Phase.HOLDING and now >= self._hold_ends:
+            self._break_silence(now, out)
+        elif phase is Phase.HEARING and now >= self._since + MAX_SPEECH:
+            self._pauses(now)
+        elif phase is Phase.LISTENING:
+            if now >= self._warning_due():
+                self._warns_at = math.inf
+                self._wish = Ask(Kind.PROMPT, saying(self._phrases.time_warning), "time_warning")
+            elif now >= self._idle_due():
+                self._break_silence(now, out)
+            elif now >= self._sessions.ages and self._sessions.connecting is None:
+                self._sessions.ages = math.inf
+                self._connect(now, out)
+
+    def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
+        limits = self._limits
+        if (lost := turn.overdue_playback(now, limits.playback)) is not None:
+            if lost.is_stalled:
+                self._abandon(turn, now, out)
+                out.append(StopPlayback())
+            else:
+                turn.lose(lost, now)
+        elif (clip := turn.overdue_clip(now, limits.tts)) is not None:
+            self._clip_failed(turn, clip, True, now, out)
+
+    def _clip_failed(self, turn: Turn, number: int, retryable: bool, now: float, out: list[Action]) -> None:
+        """The voice, ours or the agent's, makes nothing of a clip."""
+        clip = turn.clip(number)
+        if clip is not None and not clip.text:
+            ask = self._reply.ask if self._reply is not None else Ask()
+            self._abandon(turn, now, out)
+            self._failed(ask, True, now, out)
+        elif retryable and turn.retry_clip(number, self._limits.retries):
+            pass
+        elif self.phase is Phase.CLOSING:
+            self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
+        else:
+            self._abandon(turn, now, out)
+            if turn.name == LAST_RESORT:
+                self._flee(now, out)
+            elif turn.kind is Kind.GREETING:
+                self._wish = Ask(Kind.GREETING, saying(turn.text), "greeting")
+
+    # The budget is spent
+
+    @property
+    def _is_winding_up(self) -> bool:
+        """The budget is spent, and this is the pause in which the call ends."""
+        return bool(self._spent) and self.phase in (Phase.LISTENING, Phase.HOLDING) and self._media_due is None
+
+    def _wind_up(self, now: float, out: list[Action]) -> None:
+        if self._spent == "day" and self._settings.last_resort.transfer and not self._has_fled:
+            self._give_up(now, out)
+        else:
+            self._close_with(self._phrases.budget or self._phrases.too_long, now, out)
+
+    # The caller
+
+    def _pauses(self, now: float) -> None:
+        """The caller has ended: the agent answers by itself, or is asked to."""
+        self._caller = None
+        self._speech_ended = now
+        if self._reply is not None and not self._reply.is_dropped:
+            self._wish = Ask()  # it cannot answer before it has ended
+        else:
+            self._wish = None
+            self._await(Ask(), now)
