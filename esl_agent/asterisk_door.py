@@ -81,7 +81,12 @@ class AsteriskDoor:
         self._ticker = PlayoutClock()
         socket, media = settings.audiosocket, settings.websocket
         self.audiosocket = AudioSocketServer(
-            socket.host, socket.port, self._came_by_audiosocket, allow=socket.allow, max_lines=settings.max_calls
+            socket.host,
+            socket.port,
+            self._came_by_audiosocket,
+            allow=socket.allow,
+            max_lines=settings.max_calls,
+            on_named=self._line_named,
         )
         self.websocket: MediaWebSocketServer | None = None
         if address := settings.websocket_address:
@@ -135,6 +140,10 @@ class AsteriskDoor:
             self.ami.close()
 
     # A call comes
+
+    def _line_named(self, uuid: str) -> None:
+        if self.ari_calls is not None:
+            self.ari_calls.line_came(uuid)
 
     def _came_by_audiosocket(self, line: AudioSocketLine) -> None:
         quiet = self._settings.audiosocket.quiet

@@ -109,6 +109,11 @@ class AriCalls:
         call.settled.wait(max(deadline - time.monotonic(), self._client.timeout))
         return None if call.steps.has_left else (call.caller, call)
 
+    def line_came(self, line: str) -> None:
+        """Our server has the line of that UUID, and takes it: its call may be answered, so that sound comes."""
+        if (call := self._lines.get(line)) is not None:
+            call.line_came()
+
     # Calls we make
 
     def originate(

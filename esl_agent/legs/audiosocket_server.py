@@ -18,6 +18,7 @@ from gevent.server import StreamServer
 
 from esl_agent.errors import LegError
 from esl_agent.legs.audiosocket_line import GOODBYE_SECONDS, AudioSocketLine
+from esl_agent.legs.esl_outcome import guarded
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,9 @@ class AudioSocketServer:
         allow: Sequence[str] = (),
         max_lines: int = 200,
         handshake: float = HANDSHAKE_SECONDS,
+        on_named: Callable[[str], object] | None = None,
     ) -> None:
+        """``on_named`` is told the UUID of each line that will be taken, on the hub, before any sound of it came."""
         self.max_lines = max_lines
         self.taken = 0
         """Calls that began, ever."""
@@ -59,6 +62,7 @@ class AudioSocketServer:
         """Connections that said something else than AudioSocket, or nothing in time."""
         self._address = (host, port)
         self._on_line = on_line
+        self._on_named = on_named
         self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
         self._handshake = handshake
         self._acceptor: _Acceptor | None = None
@@ -135,6 +139,8 @@ class AudioSocketServer:
             self.refused += 1
             return f"{self.max_lines} calls run, and asterisk.max_calls allows no more"
         self._lines[line.id] = line
+        if self._on_named is not None:
+            guarded(self._on_named, line.id)
         return ""
 
     def opened(self, line: AudioSocketLine) -> None:
