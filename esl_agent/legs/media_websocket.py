@@ -19,7 +19,8 @@ from typing import cast
 
 from esl_agent.audio.pcm import FRAME_SECONDS
 from esl_agent.audio.playout import Began, News, Playout, faded
-from esl_agent.dialogue.events import Audio, MediaStarted, PlaybackBegan, Played
+from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, PlaybackBegan, Played
+from esl_agent.legs.audiosocket_media import MAX_PAUSE
 from esl_agent.legs.base import Clip, Post
 from esl_agent.legs.far_queue import FarQueue
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
@@ -40,12 +41,19 @@ _Key = tuple[int, int]
 
 
 class MediaWebSocketMedia:
-    """The MediaStream of a MediaWebSocketLine."""
+    """The MediaStream of a MediaWebSocketLine. ``quiet``: seconds from the start without any sound after which it is
+    given up; one who was heard may pause for ``MAX_PAUSE``."""
 
     streams = True
 
     def __init__(
-        self, line: MediaWebSocketLine, ticker: Ticker, post: Post, clock: Callable[[], float] = time.monotonic
+        self,
+        line: MediaWebSocketLine,
+        ticker: Ticker,
+        post: Post,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        quiet: float = 5.0,
     ) -> None:
         self.rate = line.rate
         self._line = line
@@ -63,10 +71,13 @@ class MediaWebSocketMedia:
         self._may_send = True
         self._ticking: int | None = None
         self._is_over = False
+        self._is_heard = False
+        self._quiet = quiet
+        self._give_up_at = 0.0
 
     def start(self) -> None:
         if self._ticking is None and not self._is_over and self._line.listen(self):
-            self._post(MediaStarted(self.rate))
+            self._give_up_at = self._clock() + self._quiet
             self._ticking = self._ticker.add(self._tick)
             self._fill([])
 
@@ -101,6 +112,10 @@ class MediaWebSocketMedia:
     # What the line tells
 
     def on_frame(self, frame: bytes) -> None:
+        if not self._is_heard:
+            self._is_heard = True
+            self._post(MediaStarted(self.rate))
+        self._give_up_at = self._clock() + MAX_PAUSE
         self._post(Audio(frame))
 
     def on_event(self, event: wire.Event) -> None:
@@ -123,6 +138,9 @@ class MediaWebSocketMedia:
         while self._marks and self._is_due(self._marks[0][0], now):
             self._tell(self._marks.popleft()[1])
         self._fill([])
+        if now >= self._give_up_at:
+            self._give_up_at = float("inf")
+            self._post(MediaLost("the caller's sound does not come", final=True))
 
     def _fill(self, messages: list[bytes | str], first: bytes = b"") -> None:
         """Send what Asterisk should have now, after ``messages`` and the frame ``first``, in one write."""

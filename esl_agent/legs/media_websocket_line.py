@@ -76,9 +76,9 @@ class MediaWebSocketLine:
 
     def hang_up(self) -> None:
         if self.is_open and self._goodbye is None:
+            self.command(wire.Command.HANGUP)
             self._goodbye = get_hub().loop.timer(HANG_UP_SECONDS)
             self._goodbye.start(self._connection.close, "hung up")
-            self.command(wire.Command.HANGUP)
 
     def close(self) -> None:
         self._connection.close("the call is over")
@@ -118,8 +118,8 @@ class MediaWebSocketLine:
         self._listener = None
 
     def send(self, messages: Sequence[bytes | str]) -> None:
-        """Frames (PCM16) and commands, in one write."""
-        if self.is_open:
+        """Frames (PCM16) and commands, in one write. After ``hang_up`` nothing is sent."""
+        if self.is_open and self._goodbye is None:
             law = self._law
             self._connection.write(
                 b"".join(

@@ -37,7 +37,7 @@ MAX_LINES = 500
 
 
 class MediaWebSocketServer:
-    """``on_line`` is called for every call, in a greenlet of its own.
+    """``on_line`` is called for every call, in a greenlet of its own; when it returns or fails, the line is hung up.
 
     ``allow``: addresses or networks Asterisk may come from; empty means all. With ``max_lines`` lines there is no room
     for more: the dialplan goes on with CHANUNAVAIL.
@@ -136,7 +136,7 @@ class MediaWebSocketServer:
             self.on_line(line)
         except Exception:
             log.exception("call=%s could not be taken", line.id)
-            line.close()
+        line.hang_up()
 
     def left(self, connection: _Connection, line: MediaWebSocketLine | None) -> None:
         self._connections.discard(connection)

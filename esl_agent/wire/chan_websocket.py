@@ -29,17 +29,14 @@ MAX_VARIABLES, MAX_VALUE_CHARS = 200, 4096
 #: Characters of every other value.
 MAX_WORD_CHARS = 256
 
-#: Formats of which we know how they sound, with their samples a second. G.711 has a byte a sample, the others two.
+#: Formats that a call may have, with their samples a second. G.711 has a byte a sample, the others two.
 RATES = {
     "slin": 8000,
     "slin12": 12000,
     "slin16": 16000,
     "slin24": 24000,
     "slin32": 32000,
-    "slin44": 44100,
     "slin48": 48000,
-    "slin96": 96000,
-    "slin192": 192000,
     "ulaw": 8000,
     "alaw": 8000,
 }

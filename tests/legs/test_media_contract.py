@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from virtual_line import AudioSocketLine, ForkLine, Line, StreamingForkLine, UnicastLine
+from virtual_websocket import WebSocketLine
 
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.events import CommandFailed, MediaStarted, PlaybackBegan, Played
@@ -245,3 +246,42 @@ class TestAudioSocketAt24(TestAudioSocket):
     @pytest.fixture
     def idle(self, tmp_path):
         return AudioSocketLine(24000)
+
+
+class TestMediaWebSocket(MediaContract):
+    @pytest.fixture
+    def idle(self, tmp_path):
+        return WebSocketLine()
+
+    def test_a_lost_connection_is_the_end_of_the_call_and_tells_what_was_heard(self, line):
+        ended = []
+        line.socket.line.on_end = lambda: ended.append(line.played())
+        line.media.play(flat(1, 0, 2.0))
+        line.pass_(0.5)
+        line.interrupt()
+        line.pass_(20.0)
+        line.media.play(flat(2, 0, 1.0))
+        assert line.losses() == []
+        assert line.played() == [(1, 0, pytest.approx(0.48, abs=0.03)), (2, 0, 0.0)]
+        assert ended == [line.played()[:1]]
+        assert line.left_behind() == []
+
+
+class TestMediaWebSocketAt24(TestMediaWebSocket):
+    @pytest.fixture
+    def idle(self, tmp_path):
+        return WebSocketLine(24000)
+
+
+class TestMediaWebSocketInPlainWords(TestMediaWebSocket):
+    @pytest.fixture
+    def idle(self, tmp_path):
+        return WebSocketLine(16000, is_json=False)
+
+
+class TestMediaWebSocketWithoutMarks(TestMediaWebSocket):
+    """Asterisk before 20.18 and 22.8."""
+
+    @pytest.fixture
+    def idle(self, tmp_path):
+        return WebSocketLine(is_json=False, knows_marks=False)
