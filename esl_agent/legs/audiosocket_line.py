@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -27,6 +26,7 @@ from gevent import get_hub
 
 from esl_agent.errors import WireError
 from esl_agent.legs.esl_outcome import guarded
+from esl_agent.legs.frame_writer import FrameWriter
 from esl_agent.wire import audiosocket as wire
 from esl_agent.wire.audiosocket_sound import LineSound, Opening
 
@@ -43,8 +43,6 @@ STALLED_SECONDS = STUCK_SECONDS = 2.0
 LOOK_SECONDS = 0.5
 #: Asterisk closes within milliseconds of our goodbye.
 GOODBYE_SECONDS = 2.0
-#: Frames that wait behind one not yet taken; then the oldest goes: late sound is worse than none.
-MAX_WAITING = 3
 #: Bytes the kernel keeps unsent for us (it doubles them): a second at most of slin24.
 SEND_BUFFER_BYTES = 32768
 #: Keys pressed before anybody asked for them.
@@ -92,9 +90,6 @@ class AudioSocketLine:
         self._opening = Opening()
         self._sends = LineSound()
         self._began_at = 0.0  # when the frame began that has not ended
-        self._stuck_at = 0.0  # since when the peer takes nothing
-        self._rest = b""
-        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
         self._on_sound: Callable[[int, bytes], None] = _nobody
         self._on_digit: Callable[[str], None] | None = None
         self._on_end: Callable[[], None] | None = None
@@ -103,7 +98,7 @@ class AudioSocketLine:
         _tune(sock)
         loop = get_hub().loop
         self._reader = loop.io(sock.fileno(), 1)
-        self._writer = loop.io(sock.fileno(), 2)
+        self._writer = FrameWriter(sock, self._end)
         self._look = loop.timer(LOOK_SECONDS, LOOK_SECONDS)
         self._deadline: Any = None
         self._handshake = handshake
@@ -160,7 +155,7 @@ class AudioSocketLine:
     def send(self, pcm: bytes) -> None:
         """20 ms of PCM16 at the rate of ``sends``."""
         if self._state is _State.OPEN:
-            self._write(wire.sound_frame(self._sends.kind, pcm))
+            self._writer.write(wire.sound_frame(self._sends.kind, pcm))
 
     def answer(self) -> None:
         """Asterisk answered the caller when it had connected."""
@@ -170,9 +165,9 @@ class AudioSocketLine:
         if self._state in (_State.LEAVING, _State.OVER):
             return
         self._state = _State.LEAVING
-        self._waiting.clear()
+        self._writer.forget()
         self._by(GOODBYE_SECONDS, lambda: self._end("Asterisk did not close after our goodbye"))
-        self._write(wire.GOODBYE_FRAME)
+        self._writer.write(wire.GOODBYE_FRAME)
 
     def close(self) -> None:
         """Say goodbye if that was not done, and tell nobody anything any more."""
@@ -280,51 +275,6 @@ class AudioSocketLine:
         if self.sound.advice:
             log.warning("call=%s %s", self.id, self.sound.advice)
 
-    # what leaves
-
-    def _write(self, data: bytes) -> None:
-        if self._rest or self._waiting:
-            self._waiting.append(data)
-            return
-        try:
-            sent = self._sock._sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            self._end(f"cannot write: {error.strerror}")
-            return
-        if sent < len(data):
-            self._keep(data, sent)
-            self._stuck_at = time.monotonic()
-            self._writer.start(self._writable)
-
-    def _keep(self, data: bytes, sent: int) -> None:
-        if sent:
-            self._rest = data[sent:]
-        else:
-            self._waiting.appendleft(data)
-
-    def _writable(self) -> None:
-        while data := self._rest or (self._waiting.popleft() if self._waiting else b""):
-            is_rest, self._rest = bool(self._rest), b""
-            try:
-                sent = self._sock._sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                self._end(f"cannot write: {error.strerror}")
-                return
-            if sent:
-                self._stuck_at = time.monotonic()
-            if sent < len(data):
-                if is_rest:
-                    self._rest = data[sent:]
-                else:
-                    self._keep(data, sent)
-                return
-        self._stuck_at = 0.0
-        self._writer.stop()
-
     # deadlines, and the end
 
     def _by(self, seconds: float, then: Callable[[], None] | None) -> None:
@@ -341,7 +291,7 @@ class AudioSocketLine:
         now = time.monotonic()
         if self._began_at and now - self._began_at >= STALLED_SECONDS and self._state is not _State.LEAVING:
             self._fail(f"a frame that began has not ended within {STALLED_SECONDS:g} s")
-        elif self._stuck_at and now - self._stuck_at >= STUCK_SECONDS:
+        elif (stuck := self._writer.stuck_at) and now - stuck >= STUCK_SECONDS:
             self._end(f"Asterisk has not taken our sound for {STUCK_SECONDS:g} s")
 
     def _fail(self, reason: str) -> None:
@@ -354,11 +304,11 @@ class AudioSocketLine:
         self._state = _State.OVER
         self.ended_because = reason
         self._by(0.0, None)
-        for watcher in (self._reader, self._writer, self._look):
+        self._writer.close()
+        for watcher in (self._reader, self._look):
             watcher.stop()
             watcher.close()
         self._sock.close()
-        self._waiting.clear()
         self._on_sound, self._on_digit = _nobody, None
         self._host.left(self)
         self._tell()
