@@ -70,7 +70,7 @@ class AmiLink:
         self.deadlines = Deadlines()
         self.closed_because: str | None = None
         self.heard_at = time.monotonic()
-        self.events = self.bytes = self.strays = 0
+        self.events = self.bytes = self.strays = self.forged = 0
         self._sock = sock
         self._timeout = timeout
         self._on_event = on_event
@@ -80,6 +80,7 @@ class AmiLink:
         # OriginateResponse goes to every connection, with the ActionID of whoever asked: ours must be nobody else's.
         self._token = secrets.token_hex(4)
         self._pending: dict[str, Pending] = {}
+        self._listing: Pending | None = None  # whose list is coming
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._writer: gevent.Greenlet | None = None
@@ -210,23 +211,37 @@ class AmiLink:
             return
         name = message.event
         pending = self._pending.get(message.action_id)
-        # OriginateResponse bears the ActionID of an action that was answered long ago: no part of a list.
-        if name and (pending is None or not pending.messages):
+        listing = self._listing
+        if listing is not None and not listing.is_done:
+            # Asterisk sends nothing else until a list is complete (manager.c: one thread a session), and each item ends
+            # in the ActionID. Status does not escape CR LF in a channel variable (22.10.1): what has no ActionID was
+            # written by whoever put it there, all but the first item, which Asterisk began.
+            if pending is listing or len(listing.messages) == 1:
+                self._listed(listing, message)
+            else:
+                self._is_forged(message)
+        elif pending is not None and not name:
+            self._responded(pending, message)
+        elif name:
             self.events += 1
             guarded(self._on_event, message)
-        elif pending is None:
-            self.strays += 1  # an answer after its deadline
-        elif name:
-            self._listed(pending, message)
         else:
-            self._responded(pending, message)
+            self.strays += 1  # an answer after its deadline
+
+    def _is_forged(self, message: ami.Message) -> None:
+        self.forged += 1
+        if self.forged == 1:
+            log.warning("%s: a channel variable holds a line break and looks like %s: passed over", self.peer,
+                        safe_text(message.event or "an answer", 60))  # fmt: skip
 
     def _responded(self, pending: Pending, message: ami.Message) -> None:
         if message.response not in ("Success", "Goodbye"):
             pending.fail(CommandRefused(pending.what, safe_text(message.get("Message"))))
             return
         pending.messages.append(message)
-        if message.get("EventList") != "start":
+        if message.get("EventList") == "start":
+            self._listing = pending
+        else:
             pending.succeed(pending.messages)
 
     def _listed(self, pending: Pending, message: ami.Message) -> None:
