@@ -108,7 +108,7 @@ class AriCall:
             told(self._cause)
 
     def give_up(self, why: str) -> None:
-        """The caller goes on in the dialplan."""
+        """The caller goes on in the dialplan; whom we called is hung up on."""
         self._do(self.steps.leave("continue", why))
 
     # Control
@@ -215,7 +215,7 @@ class AriCall:
         steps = self.steps
         if steps.has_left and steps.why and not self._is_told:
             self._is_told = True
-            log.warning("call=%s goes on in the dialplan: %s", self.id, steps.why)
+            log.warning("call=%s is let go, a caller goes on in the dialplan: %s", self.id, steps.why)
         if steps.has_left or (steps.phase is Phase.TALKING and not self._facts_awaited):
             self.settled.set()
             self._timer.kill(block=False)
