@@ -18,10 +18,13 @@ from gevent.event import Event as Flag
 from esl_agent.config import DidConfig
 from esl_agent.config.asterisk import AsteriskSettings
 from esl_agent.dialogue.template import variables
+from esl_agent.errors import LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
+from esl_agent.legs.ami_originate import AmiDialler, AmiOutgoing
 from esl_agent.legs.ari import AriClient
 from esl_agent.legs.ari_calls import AriCalls
+from esl_agent.legs.ari_outbound import Outgoing
 from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Directory, Line, NoControl
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_media import AudioSocketMedia
@@ -30,6 +33,7 @@ from esl_agent.legs.base import MediaStream, Post
 from esl_agent.legs.media_websocket import MediaWebSocketMedia
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.media_websocket_server import MediaWebSocketServer
+from esl_agent.legs.outbound import OnNews
 from esl_agent.legs.playout_clock import PlayoutClock
 from esl_agent.mailbox import Mailbox
 from esl_agent.reception import Reception
@@ -93,8 +97,9 @@ class AsteriskDoor:
             self.websocket = MediaWebSocketServer(
                 *address, self._came_by_websocket, allow=media.allow, max_lines=settings.max_calls
             )
-        self.ami = _ami(settings)
+        self.ami = ami_client(settings)
         self.ami_calls = AmiCalls(self.ami, settings.transfer_context) if self.ami is not None else None
+        self._dialler = AmiDialler(self.ami) if self.ami is not None else None
         self.ari = _ari(settings)
         self.ari_calls = self._stasis(self.ari) if self.ari is not None else None
 
@@ -138,6 +143,28 @@ class AsteriskDoor:
             self.websocket.stop()
         if self.ami is not None:
             self.ami.close()
+
+    # A call that we make
+
+    def originate(self, number: str, did: str, on_news: OnNews) -> Outgoing | AmiOutgoing:
+        """Call ``number``; whoever answers talks with the agent of ``did``. Nothing that costs money begins before the
+        answer. Raises LegError."""
+        out = self._settings.outbound
+        if self.ari_calls is not None:
+            return self.ari_calls.originate(
+                number, on_news, did=did, trunk=out.trunk, caller_id=out.caller_id, timeout=out.timeout
+            )
+        if self._dialler is not None:
+            return self._dialler.originate(
+                number,
+                on_news,
+                did=did,
+                trunk=out.trunk,
+                context=out.context,
+                caller_id=out.caller_id,
+                timeout=out.timeout,
+            )
+        raise LegError("calls are made through ARI or AMI; see asterisk.ari and asterisk.ami in agent.yaml")
 
     # A call comes
 
@@ -211,7 +238,15 @@ class AsteriskDoor:
         return tuple(dict.fromkeys(name for text in texts for name in variables(text)))
 
 
-def _ami(settings: AsteriskSettings) -> AmiClient | None:
+def check_secrets(settings: AsteriskSettings) -> None:
+    """Raises ConfigError for a secret that the door would miss."""
+    if settings.enabled:
+        ami_client(settings)
+        _ari(settings)
+
+
+def ami_client(settings: AsteriskSettings) -> AmiClient | None:
+    """Not yet connected; None where AMI is not used. Raises ConfigError for a missing secret."""
     ami = settings.ami
     if (address := settings.ami_address) is None:
         return None

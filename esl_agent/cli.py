@@ -1,4 +1,4 @@
-"""The command line: serve, check, doctor, talk, demo."""
+"""The command line: serve, sidecar, check, doctor, call, talk, demo."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from esl_agent import __version__
 from esl_agent import config as configuration
 from esl_agent.errors import ConfigError, EslAgentError
+from esl_agent.secret import beside
 
 
 def main(arguments: list[str]) -> int:
@@ -48,9 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("serve", _serve, "Answer calls until told to stop.")
+    command("sidecar", _sidecar, "Answer Asterisk's calls only: as serve, without the door for FreeSWITCH.")
     command("check", _check, "Check the configuration; say everything that is wrong with it.", positional=True)
     doctor = command("doctor", _doctor, "Look at FreeSWITCH as fs_cli would: what is missing for calls to work?")
     doctor.add_argument("--did", help="also follow the dialplan for this number")
+    call = command("call", _call, "Have Asterisk call somebody; the running service's agent talks with who answers.")
+    call.add_argument("number", help="whom to call")
+    call.add_argument("--did", required=True, help="the DID whose agent talks")
     talk = command("talk", _talk, "Talk to a DID's agent in the terminal, without a telephone.")
     talk.add_argument("number", help="the number a caller would dial")
     demo = command("demo", _demo, "Make one whole call to the agent, without FreeSWITCH, and print it as it happens.")
@@ -79,14 +84,26 @@ class _JsonLines(logging.Formatter):
 
 
 def _serve(options: argparse.Namespace) -> int:
+    return _run(options, configuration.load(options.conf))
+
+
+def _sidecar(options: argparse.Namespace) -> int:
+    config = configuration.load(options.conf)
+    if not config.service.asterisk.enabled:
+        raise ConfigError(
+            [f"{options.conf / 'agent.yaml'}: asterisk: enabled: expected true, or there is nothing to do"]
+        )
+    return _run(options, config, freeswitch=False)
+
+
+def _run(options: argparse.Namespace, config: configuration.Config, *, freeswitch: bool = True) -> int:
     from esl_agent.advice import advice
     from esl_agent.server import Server
 
-    config = configuration.load(options.conf)
     set_up_logging(config.service.log.level, config.service.log.format)
     for line in advice(config, date.today()):
         logging.getLogger(__name__).warning("%s", line)
-    Server(options.conf, config).run()
+    Server(options.conf, config, freeswitch=freeswitch).run()
     return 0
 
 
@@ -94,12 +111,16 @@ def _check(options: argparse.Namespace) -> int:
     """A missing key is a mistake like any other, though only the service's own environment may have it: "no problems"
     promises that the service starts, and the systemd unit in deploy/ asks this, with its keys, before each start."""
     from esl_agent.advice import advice, unpriced
+    from esl_agent.asterisk_door import check_secrets
     from esl_agent.lineup import make_lineup
 
     config = configuration.load(options.conf)
     lineup = make_lineup(config)
+    with beside(config.constants):
+        check_secrets(config.service.asterisk)
     for did in config.dids:
-        print(f"{did.key:<24} {did.name} ({did.file})")
+        agents = ", ".join(spec.name for spec in did.engines.agent)
+        print(f"{did.key:<24} {did.name} ({did.file}){f', realtime agent: {agents}' if agents else ''}")
     warnings = [*advice(config, date.today()), *unpriced(lineup)]
     for line in warnings:
         print(f"warning: {line}")
@@ -113,6 +134,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from esl_agent import doctor
 
     return 1 if doctor.run(configuration.load(options.conf), options.did, sys.stdout) else 0
+
+
+def _call(options: argparse.Namespace) -> int:
+    from esl_agent import place_call
+
+    return place_call.run(configuration.load(options.conf), options.number, options.did, sys.stdout)
 
 
 def _talk(options: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from esl_agent.hub_lag import HubLag
 from esl_agent.journal import Note
 from esl_agent.lineup import Lineup, keep_warm, make_lineup
 from esl_agent.reception import Reception
+from esl_agent.secret import beside
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class Server:
         self.reception = self._receive(lineup or make_lineup(config), watch)
         self.hub_lag = HubLag()
         self.freeswitch = FreeSwitchDoor(service, self.reception) if freeswitch else None
-        self.asterisk = AsteriskDoor(service.asterisk, self.reception) if service.asterisk.enabled else None
+        with beside(config.constants):
+            self.asterisk = AsteriskDoor(service.asterisk, self.reception) if service.asterisk.enabled else None
         self._warming: gevent.Greenlet | None = None
         self._is_draining = False
         self._stopped = Flag()
