@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Any
 
 from esl_agent.config import Config, DidConfig
 from esl_agent.config.did import STAGES, EngineSpec
 from esl_agent.doubts import doubts
+from esl_agent.errors import Stage
 from esl_agent.lineup import Lineup
 from esl_agent.prices import Tariff
-from esl_agent.providers.base import Identity
+from esl_agent.providers.base import Engines, Identity
 from esl_agent.providers.shutdowns import announced
 
 
@@ -40,9 +42,15 @@ def _asked(lineup: Lineup, did: DidConfig) -> Iterator[tuple[EngineSpec, Identit
     made += [(language.engines, duties.languages[tag][1]) for tag, language in did.languages.items()]
     for specs, engines in made:
         for stage in STAGES:
-            provider = getattr(engines, stage)
-            providers = getattr(provider, "providers", (provider,))
-            yield from ((spec, each.identity) for spec, each in zip(getattr(specs, stage), providers, strict=True))
+            if chosen := getattr(specs, stage):
+                yield from ((spec, each.identity) for spec, each in zip(chosen, _made(engines, stage), strict=True))
+
+
+def _made(engines: Engines, stage: Stage) -> Sequence[Any]:
+    if stage == "agent":
+        return engines.agents
+    provider = getattr(engines, stage)
+    return getattr(provider, "providers", (provider,))
 
 
 def _shutdowns(config: Config, today: date) -> Iterator[str]:
@@ -56,8 +64,7 @@ def _shutdowns(config: Config, today: date) -> Iterator[str]:
 
 def engines_chosen(did: DidConfig) -> Iterator[EngineSpec]:
     """Every engine of a DID, and of its languages where they choose another."""
-    own = (*did.engines.stt, *did.engines.llm, *did.engines.tts)
+    own = did.engines.all()
     yield from own
     for language in did.languages.values():
-        others = (*language.engines.stt, *language.engines.llm, *language.engines.tts)
-        yield from (spec for spec in others if spec not in own)
+        yield from (spec for spec in language.engines.all() if spec not in own)

@@ -2,8 +2,8 @@
 takes over from the other. Nothing here waits, whatever the network does.
 
 Who is connected: the preferred agent of the list, the next one where it fails. Each is asked once for a session; the
-relay asks again. One that failed this call comes behind those that did not, and one whose setup is at fault (key, quota,
-name of a model) is not asked again while there is another.
+relay asks again. One that failed this call comes behind those that did not, and one whose setup is at fault (key,
+quota, name of a model) is not asked again while there is another.
 """
 
 from __future__ import annotations

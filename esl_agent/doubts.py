@@ -26,6 +26,8 @@ UNITS: dict[Stage, frozenset[str]] = {
         {"input", "cached_input", "output", "audio_input", "cached_audio_input", "audio_output", "request"}
     ),
 }
+#: Engines whose key of ``prices`` begins with another name.
+COUNTED_AS = {"openai_realtime": "openai"}
 _PLACEHOLDER = re.compile(r"(?i)^<?your[-_ ]")
 
 
@@ -43,6 +45,7 @@ class Tongue:
 def doubts(config: Config) -> Iterator[str]:
     """One line for each; the same one may come twice."""
     for did in config.dids:
+        yield from did.idle
         for tongue in _tongues(did):
             yield from _english_phrases(tongue)
             yield from _dictation(tongue)
@@ -61,7 +64,8 @@ def _tongues(did: DidConfig) -> Iterator[Tongue]:
 
 
 def _stages(engines: EngineSpecs) -> tuple[tuple[EngineSpec, ...], ...]:
-    return engines.stt, engines.llm, engines.tts
+    """Of the stages that there are."""
+    return tuple(filter(None, (engines.stt, engines.llm, engines.tts, engines.agent)))
 
 
 def _english_phrases(tongue: Tongue) -> Iterator[str]:
@@ -116,6 +120,10 @@ def _dictation(tongue: Tongue) -> Iterator[str]:
 
 
 def _prompts(tongue: Tongue) -> Iterator[str]:
+    if agents := tongue.engines.agent:
+        if not tongue.cascade.prompt:
+            yield f"{agents[0].where}: engine {agents[0].name} has no prompt: nothing tells it whom it speaks for"
+        return
     first, *_ = tongue.engines.llm
     if first.name == "rules" and not first.options.rules:
         yield f"{first.where}: engine rules has no rules: `otherwise` is all that it says"
@@ -138,6 +146,8 @@ def _times(tongue: Tongue) -> Iterator[str]:
     limits, resilience = tongue.cascade.limits, tongue.did.settings.resilience
     for specs in _stages(tongue.engines):
         stage = specs[0].stage
+        if stage == "agent":
+            continue
         limit, first = getattr(limits, stage), getattr(resilience, stage).first
         if len(specs) > 1 and first >= limit:
             yield (
@@ -173,7 +183,10 @@ def _engines(specs: tuple[EngineSpec, ...]) -> Iterator[str]:
 def _prices(config: Config) -> Iterator[str]:
     """Prices by what the engines that they are for are never counted in."""
     used = {
-        (spec.name, spec.stage) for did in config.dids for t in _tongues(did) for s in _stages(t.engines) for spec in s
+        (COUNTED_AS.get(spec.name, spec.name), spec.stage)
+        for did in config.dids
+        for tongue in _tongues(did)
+        for spec in tongue.engines.all()
     }
     for key, price in config.service.prices.items():
         engine = key.removesuffix("*").partition("/")[0]

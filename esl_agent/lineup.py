@@ -24,7 +24,8 @@ from esl_agent.http_tools import HttpTools
 from esl_agent.providers import registry
 from esl_agent.providers.accounts import Resting
 from esl_agent.providers.base import EngineContext, Engines
-from esl_agent.providers.resilient import resilient
+from esl_agent.providers.nobody import Nobody
+from esl_agent.providers.resilient import ResilientVoice, resilient
 from esl_agent.secret import beside
 from esl_agent.speech_cache import SpeechCache
 from esl_agent.workers import prepared
@@ -54,7 +55,7 @@ class Duties:
         """Raises ConfigError, each problem with its place, for an engine that cannot be made, and a header without its
         secret."""
         policy = Policy(did.cascade.destinations, did.cascade.transfer)
-        toolbox = Toolbox(did.cascade.tools, policy, did.settings.offered_languages)
+        toolbox = Toolbox(did.cascade.tools, policy, did.offered_languages)
         languages = {
             tag: (language.cascade, _make(did, language.engines, language.cascade, language.context))
             for tag, language in did.languages.items()
@@ -137,9 +138,12 @@ def _make(did: DidConfig, specs: EngineSpecs, cascade: CascadeSettings, context:
     def made(stage: tuple[EngineSpec, ...]) -> list[Any]:
         return [each for spec in stage if (each := _engine(spec, context, problems)) is not None]
 
-    stt, llm, tts = made(specs.stt), made(specs.llm), made(specs.tts)
+    stt, llm, tts, agents = made(specs.stt), made(specs.llm), made(specs.tts), made(specs.agent)
     if problems:
         raise ConfigError(problems)
+    if agents:
+        voice = ResilientVoice(tts, did.settings.resilience, cascade.limits)
+        return Engines(Nobody(), Nobody(), voice, tuple(agents))
     return resilient(stt, llm, tts, did.settings.resilience, cascade.limits)
 
 
@@ -157,7 +161,7 @@ def warm(lineup: Lineup, cache: SpeechCache) -> list[Phrase]:
     voice. Every DID's greeting comes before anybody's second phrase. Failures are logged: calls go on, and ask for the
     phrases that are returned as for any other clause."""
     for _, _, engines in _voices(lineup):
-        for engine in (engines.stt, engines.llm, engines.tts):
+        for engine in (engines.stt, engines.llm, engines.tts, *engines.agents):
             if start := getattr(engine, "warm", None):
                 start()
     cache.open()

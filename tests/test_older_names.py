@@ -48,7 +48,7 @@ DOCUMENTED = {
     "OPENAI_API_KEY": "fake-key-0123456789",
     "API_KEY": "fake-key-0123456789",
     "VOICE_ID": "voice-1",
-    "OPENAI_WS_URL": "wss://api.openai.com/v1/realtime",
+    "OPENAI_WS_URL": "wss://realtime.example.net/v1/realtime",
     "SILENCE_DURATION": "1.5",
     "MIN_VOLUME_THRESHOLD": "600",
     "VAD_AGGRESSIVENESS": "3",
@@ -101,7 +101,13 @@ OF_ENGINES: dict[str, tuple[Engine, ...]] = {
     "VOICE_ID": (Engine("tts", "elevenlabs"), Engine("tts", "elevenlabs_ws")),
     "ELEVENLABS_API_KEY": (Engine("tts", "elevenlabs", True), Engine("tts", "elevenlabs_ws", True)),
     "API_KEY": (Engine("tts", "elevenlabs", True), Engine("tts", "elevenlabs_ws", True)),
-    "OPENAI_API_KEY": (Engine("stt", "openai", True), Engine("llm", "openai", True), Engine("tts", "openai", True)),
+    "OPENAI_API_KEY": (
+        Engine("stt", "openai", True),
+        Engine("llm", "openai", True),
+        Engine("tts", "openai", True),
+        Engine("agent", "openai_realtime", True),
+    ),
+    "OPENAI_WS_URL": (Engine("agent", "openai_realtime"),),
 }
 ENGINE_CASES = [pytest.param(name, each, id=f"{name}-{each.name}") for name, all in OF_ENGINES.items() for each in all]
 
@@ -416,7 +422,7 @@ def test_a_warning_is_logged_once_by_serve(
     for name in DOCUMENTED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ELEVENLABS_AGENT_ID", "agent_1")
-    monkeypatch.setattr("esl_agent.server.Server", lambda directory, config: SimpleNamespace(run=lambda: None))
+    monkeypatch.setattr("esl_agent.server.Server", lambda directory, config, **_: SimpleNamespace(run=lambda: None))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

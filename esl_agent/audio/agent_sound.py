@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from esl_agent.audio.g711 import LAWS, RATE, G711
+from esl_agent.audio.g711 import G711, LAWS, RATE
 from esl_agent.audio.pcm import SoundFormat
 from esl_agent.audio.resample import Resampler, line_resampler
 

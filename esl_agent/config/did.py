@@ -15,6 +15,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from esl_agent.config.source import Document
 from esl_agent.costs import Budget
 from esl_agent.dialogue.destinations import Policy, Refusal, check_names
+from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.settings import CascadeSettings, Phrases
 from esl_agent.dialogue.template import TemplateSettings
 from esl_agent.errors import Stage
@@ -22,9 +23,19 @@ from esl_agent.providers.base import EngineContext
 from esl_agent.providers.resilience_settings import ResilienceSettings
 from esl_agent.setting import STRICT, setting
 
-STAGES: tuple[Stage, ...] = ("stt", "llm", "tts")
+STAGES: tuple[Stage, ...] = ("stt", "llm", "tts", "agent")
 #: Keys of a DID that make no sense in ``defaults``.
 IDENTITY = ("did", "prefix", "default", "name")
+#: Keys of a DID without effect where an agent listens, thinks and speaks by itself, and what is so instead.
+IDLE_WITH_AGENT: Mapping[str, str] = {
+    "stt": "the agent listens by itself",
+    "llm": "the agent thinks by itself",
+    "languages": "the agent changes its language by itself; the prompt may say which ones it speaks",
+    "endpointing": "the agent judges when the caller has finished; see its turn_detection",
+    "early_reply": "the agent answers as soon as it judges that the caller has finished",
+    "expect": "the agent understands what it understands",
+    "filler": "the agent says for itself that it needs a moment",
+}
 
 _DIALLED = r"^\+?[0-9*#(][0-9*#() ./-]{0,39}$"
 _SEPARATORS = re.compile(r"[+() ./-]")
@@ -141,7 +152,15 @@ class DidSettings(CascadeSettings):
     )
     stt: Choice = setting(_embedded, _WHO.format("listens"))
     llm: Choice = setting(_rules, _WHO.format("thinks"))
-    tts: Choice = setting(_embedded, _WHO.format("speaks"))
+    tts: Choice = setting(
+        _embedded, _WHO.format("speaks") + " With `agent` it says what is fixed: apologies, questions, goodbye."
+    )
+    agent: Choice = setting(
+        dict,
+        _WHO.format("listens, thinks and speaks at once (a speech-to-speech model)")
+        + " Given, the call is the agent's: `stt` and `llm` are not used. Empty: recogniser, model and voice.",
+    )
+    relay: RelaySettings = setting(RelaySettings, "The call and its `agent`.")
     expect: tuple[str, ...] = setting((), "What callers are expected to say; a recogniser may lean towards it.")
     languages: dict[str, LanguageSettings] = setting(
         dict,
@@ -186,11 +205,16 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpecs:
-    """Who serves one DID: for each stage at least one engine, the preferred one first."""
+    """Who serves one DID: for each stage at least one engine, the preferred one first. With an ``agent`` there is
+    nobody for stt and llm, without one there is nobody for agent."""
 
     stt: tuple[EngineSpec, ...]
     llm: tuple[EngineSpec, ...]
     tts: tuple[EngineSpec, ...]
+    agent: tuple[EngineSpec, ...] = ()
+
+    def all(self) -> tuple[EngineSpec, ...]:
+        return (*self.stt, *self.llm, *self.tts, *self.agent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +238,18 @@ class DidConfig:
     context: EngineContext
     languages: Mapping[str, LanguageConfig] = field(default_factory=dict)
     """The languages beside its own, by tag."""
+    idle: tuple[str, ...] = ()
+    """What its file says, with the place, that has no effect."""
+
+    @property
+    def has_agent(self) -> bool:
+        """A speech-to-speech agent serves its calls."""
+        return bool(self.engines.agent)
+
+    @property
+    def offered_languages(self) -> tuple[str, ...]:
+        """The languages that a call may be switched to, its own first."""
+        return (self.language,) if self.has_agent else self.settings.offered_languages
 
     @property
     def language(self) -> str:

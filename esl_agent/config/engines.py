@@ -45,11 +45,17 @@ def engines_of(
     document: Document, catalogue: Catalogue, environment: Mapping[str, str], problems: list[str]
 ) -> EngineSpecs | None:
     """The engines of every stage; None after adding problems (or where ``validate`` already did)."""
-    found = {stage: _stage(stage, document, catalogue, environment, problems) for stage in STAGES}
+    wanted = STAGES if _is_wanted(document.data.get("agent")) else [each for each in STAGES if each != "agent"]
+    found = {stage: _stage(stage, document, catalogue, environment, problems) for stage in wanted}
     if not all(specs and all(specs) for specs in found.values()):
         return None
-    stt, llm, tts = (tuple(filter(None, specs)) for specs in found.values())
-    return EngineSpecs(stt, llm, tts)
+    made = {stage: tuple(filter(None, specs)) for stage, specs in found.items()}
+    return EngineSpecs(**made | {"stt": (), "llm": ()} if "agent" in made else made)
+
+
+def _is_wanted(agent: Any) -> bool:
+    """An agent is; ``agent: ""`` and ``agent: []`` undo that of the defaults."""
+    return agent.get("engine") != "" if isinstance(agent, dict) and agent else bool(agent)
 
 
 def _stage(
@@ -98,6 +104,8 @@ def engines_exist(document: Document, catalogue: Catalogue, problems: list[str])
         listed = enumerate(choice) if isinstance(choice, list) else ()
         single: list[tuple[KeyPath, Any]] = [] if isinstance(choice, list) else [((stage,), choice)]
         for path, each in (*single, *(((stage, index), item) for index, item in listed)):
+            if stage == "agent" and not _is_wanted(each):
+                continue
             if isinstance(each, dict) and "engine" in each:  # options alone go with whatever engine a DID names
                 _is_engine(stage, each, path, document, catalogue, problems)
 

@@ -12,6 +12,7 @@ from typing import Any
 from esl_agent.config import constants
 from esl_agent.config.did import (
     IDENTITY,
+    IDLE_WITH_AGENT,
     STAGES,
     Catalogue,
     DidConfig,
@@ -104,7 +105,7 @@ def _remarks(given: Given, service: ServiceSettings, dids: list[DidConfig], cata
     for name in {name for cls in (ServiceSettings, DidSettings) for name, _, _ in variables(cls)}:
         readers.pop(name, None)
     chosen = [each for did in dids for each in (did.engines, *(other.engines for other in did.languages.values()))]
-    used = {f"{spec.stage} engine {spec.name}" for specs in chosen for spec in (*specs.stt, *specs.llm, *specs.tts)}
+    used = {f"{spec.stage} engine {spec.name}" for specs in chosen for spec in specs.all()}
     return [*remarks(places, asterisk=service.asterisk.enabled), *unread(places, readers, used)]
 
 
@@ -211,7 +212,8 @@ def _did(
         tools_exist(settings, engines, document, problems)
     if settings is None or engines is None or len(problems) > before:
         return None
-    languages = {tag: _language(tag, document, catalogue, environment, problems) for tag in settings.languages}
+    tags = () if engines.agent else settings.languages
+    languages = {tag: _language(tag, document, catalogue, environment, problems) for tag in tags}
     if len(problems) > before:
         return None
     return DidConfig(
@@ -222,7 +224,15 @@ def _did(
         engines=engines,
         context=context_of(settings, engines),
         languages={tag: found for tag, found in languages.items() if found is not None},
+        idle=tuple(_idle(own)) if engines.agent else (),
     )
+
+
+def _idle(own: Document) -> Iterator[str]:
+    """What a DID's file says that nobody heeds while an agent has the call."""
+    for key, instead in IDLE_WITH_AGENT.items():
+        if key in own.data:
+            yield f"{own.place((key,))}: {key}: no effect with agent: {instead}"
 
 
 def _language(

@@ -35,13 +35,13 @@ USED: Mapping[str, str] = {
     "ELEVENLABS_API_KEY": "tts engine elevenlabs: its key",
     "API_KEY": "tts engine elevenlabs: its key",
     "VOICE_ID": "tts engine elevenlabs: the voice",
-    "OPENAI_API_KEY": "the key of the engines openai",
+    "OPENAI_API_KEY": "the key of the engines openai and openai_realtime",
+    "OPENAI_WS_URL": "agent engine openai_realtime: where it is",
 }
 
 #: Accepted and without effect: the part of the product that would need them does not exist.
 NOT_USED_YET: Mapping[str, str] = {
     "ELEVENLABS_AGENT_ID": "agents of ElevenLabs",
-    "OPENAI_WS_URL": "OpenAI's Realtime interface",
     "AUDIO_CHUNK_SIZE_MS": "baresip",
     "EXOLVE_SIP_USER": "baresip",
     "EXOLVE_SIP_PASS": "baresip",

@@ -34,14 +34,14 @@ in a directory of settings with its file and line.
 - A reload that finds a mistake changes nothing.
 """
 
-_STAGE_TITLES = {"stt": "who listens", "llm": "who thinks", "tts": "who speaks"}
+_STAGE_TITLES = {"stt": "who listens", "llm": "who thinks", "tts": "who speaks", "agent": "who does all of it"}
 
 
 def reference(engines: Catalogue) -> str:
     """The page as Markdown."""
     parts = [_HEAD, "## The service: conf/agent.yaml\n", *_group(ServiceSettings, "")]
     parts += ["## A DID: conf/dids/*.yaml\n", *_group(DidSettings, "")]
-    parts.append("## Engines\n\nThe options below `stt`, `llm` and `tts`, beside `engine`.\n")
+    parts.append("## Engines\n\nThe options below `stt`, `llm`, `tts` and `agent`, beside `engine`.\n")
     for stage in STAGES:
         for name in engines.names(stage):
             options = engines.options_class(stage, name)

@@ -59,10 +59,12 @@ def _did_body(engines: Catalogue) -> dict[str, Any]:
             branch, definitions = _engine(engines.options_class(stage, name), stage, name)
             branches.append(branch)
             schema["$defs"].update(definitions)
-        schema["$defs"][f"engines.{stage}"] = {"oneOf": [*branches, {"enum": list(engines.names(stage))}]}
+        words = [*engines.names(stage), *([""] if stage == "agent" else [])]
+        schema["$defs"][f"engines.{stage}"] = {"oneOf": [*branches, {"enum": words}]}
         choice = _choice(stage)
         schema["properties"][stage] = {"description": descriptions[stage], **choice}
-        schema["$defs"]["did.LanguageSettings"]["properties"][stage] |= choice
+        if stage != "agent":
+            schema["$defs"]["did.LanguageSettings"]["properties"][stage] |= choice
     mapping = schema["properties"]["media"]
     kinds = schema["$defs"]["did.MediaSettings"]["properties"]["kind"]["enum"]
     schema["properties"]["media"] = {"description": descriptions["media"], "anyOf": [{"enum": kinds}, mapping]}
@@ -72,7 +74,8 @@ def _did_body(engines: Catalogue) -> dict[str, Any]:
 def _choice(stage: Stage) -> dict[str, Any]:
     """One engine, or a list of them."""
     one = {"$ref": f"#/$defs/engines.{stage}"}
-    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    fewest = 0 if stage == "agent" else 1  # there need not be an agent
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": fewest}]}
 
 
 def _engine(options: type[Any], stage: Stage, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -306,11 +306,12 @@ class RealtimeAgent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Who serves one DID, or one call."""
+    """Who serves one DID, or one call. With ``agents``, the preferred first, nobody is asked to listen or think."""
 
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+    agents: tuple[RealtimeAgent, ...] = ()
 
     def for_call(self, context: CallContext) -> Engines:
         """The engines as one call uses them; ``close`` them at its end."""
