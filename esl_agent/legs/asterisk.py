@@ -182,7 +182,7 @@ class AsteriskLeg:
                 self._over()
 
         self._redirecting = True
-        self._control.redirect(number, done)
+        self._control.redirect(number.partition(" ")[0], done)  # "1000 XML default": the extension, then FreeSWITCH's
 
     def send_digits(self, digits: str) -> None:
         self._control.send_digits(digits, self._refused("send_digits"))

@@ -129,7 +129,7 @@ def test_the_hang_ups_cause_is_the_switchs():
 
 def test_a_transfer_is_told_before_the_line_ends():
     it = Met()
-    it.leg.transfer("desk", "7000", "blind", None)
+    it.leg.transfer("desk", "7000 XML default", "blind", None)
     it.leg.ended()
     assert it.control.asked == [("redirect", "7000")]
     assert it.posted == [Transferred("desk"), HungUp("BLIND_TRANSFER")]
