@@ -1,0 +1,537 @@
+"""The server that Asterisk's AudioSocket connects to, over real sockets."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import struct
+import weakref
+from collections.abc import Callable
+from uuid import UUID
+
+import gevent
+import pytest
+from esl_peer import until
+from gevent.event import Event as Flag
+
+from esl_agent.errors import LegError
+from esl_agent.legs import audiosocket_line
+from esl_agent.legs.audiosocket_line import AudioSocketLine
+from esl_agent.legs.audiosocket_server import AudioSocketServer
+from esl_agent.testing.pretend_audiosocket import PretendAudioSocket
+from esl_agent.wire import audiosocket as wire
+
+CALL = UUID("e04aaef1-1b68-4b61-b77c-122871a9e6e5")
+FRAME = wire.sound_frame(0x13, bytes(960))
+
+
+class Calls:
+    """Who takes the lines: keeps them, and each until it ends or is let go."""
+
+    def __init__(self) -> None:
+        self.lines: list[AudioSocketLine] = []
+        self.payloads: list[bytes] = []
+        self.keys: list[str] = []
+        self.ends: list[str] = []
+        self.let_go = Flag()
+
+    def take(self, line: AudioSocketLine) -> None:
+        self.lines.append(line)
+        line.listen(lambda kind, payload: self.payloads.append(payload))
+        line.on_digit = self.keys.append
+        line.on_end = lambda: self._ended(line)
+        self.let_go.wait()
+
+    def _ended(self, line: AudioSocketLine) -> None:
+        self.ends.append(line.ended_because)
+        self.let_go.set()
+
+    @property
+    def line(self) -> AudioSocketLine:
+        until(lambda: self.lines)
+        return self.lines[-1]
+
+
+@pytest.fixture
+def calls():
+    return Calls()
+
+
+@pytest.fixture
+def server(calls):
+    with serving(calls.take) as made:
+        yield made
+
+
+class serving:
+    def __init__(self, on_line: Callable[[AudioSocketLine], object], **options) -> None:
+        self.server = AudioSocketServer("127.0.0.1", 0, on_line, **options)
+
+    def __enter__(self) -> AudioSocketServer:
+        self.server.start()
+        return self.server
+
+    def __exit__(self, *_: object) -> None:
+        self.server.stop(0.2)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The same deadlines, sooner."""
+    monkeypatch.setattr(audiosocket_line, "FIRST_SOUND_SECONDS", 0.03)
+    monkeypatch.setattr(audiosocket_line, "GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr(audiosocket_line, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(audiosocket_line, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(audiosocket_line, "LOOK_SECONDS", 0.02)
+
+
+def raw(server: AudioSocketServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.bound_port), timeout=5.0)
+
+
+def phone(server: AudioSocketServer, **options) -> PretendAudioSocket:
+    return PretendAudioSocket(("127.0.0.1", server.bound_port), **options)
+
+
+def all_of(sock: socket.socket) -> bytes:
+    """What comes until the end; a reset is an end."""
+    data = b""
+    try:
+        while more := sock.recv(65536):
+            data += more
+    except ConnectionError:
+        data += b"RESET"
+    return data
+
+
+# a call
+
+
+def test_a_call_is_taken_once_with_its_uuid_and_the_rate_of_its_first_frame(server, calls):
+    caller = phone(server, uuid=CALL)
+    caller.say(bytes(960))
+    line = calls.line
+    assert (line.id, line.uuid) == (str(CALL), str(CALL))
+    assert line.peer.startswith("127.0.0.1:")
+    assert (line.sound.rate, line.sends.sends, line.sends.kind) == (24000, 24000, 0x13)
+    assert (server.taken, server.line_count, len(calls.lines)) == (1, 1, 1)
+    caller.hang_up()
+
+
+def test_the_log_tells_the_bind_address_the_uuid_the_rate_and_the_chunks(caplog, calls):
+    caplog.set_level("INFO")
+    with serving(calls.take) as server:
+        caller = phone(server, uuid=CALL)
+        caller.say(bytes(960))
+        calls.line  # noqa: B018
+        caller.hang_up()
+    assert f"listening at 127.0.0.1:{server.bound_port}" in caplog.text
+    assert f"call={CALL} audiosocket from" in caplog.text
+    assert "24000 Hz of kind 0x13 comes; ours goes at 24000 Hz in chunks of 960 bytes" in caplog.text
+
+
+def test_a_caller_who_sends_no_sound_is_taken_all_the_same_and_spoken_to_at_8000(server, calls):
+    caller = phone(server)
+    assert calls.line.sound is None
+    assert calls.line.sends.kind == wire.SLIN
+    caller.say(bytes(960))
+    until(lambda: calls.line.sound)
+    assert (calls.line.sound.rate, calls.line.sends.kind) == (24000, wire.SLIN)
+    caller.hang_up()
+
+
+@pytest.mark.parametrize("label", ["old", "ulaw", "alaw"])
+def test_an_asterisk_that_labels_everything_0x10_is_answered_so_and_the_operator_told(server, calls, label, caplog):
+    caller = phone(server, label=label)
+    caller.speak(bytes(caller.rate // 50 * 2 * 12))
+    line = calls.line
+    assert line.sends.kind == wire.SLIN
+    assert (line.sound.rate, line.sound.is_g711) == (caller.rate, label != "old")
+    assert "c(slin)" in caplog.text
+    line.send(bytes(320))
+    until(lambda: caller.frames)
+    assert caller.faults == []
+    caller.hang_up()
+
+
+def test_sound_goes_out_in_whole_frames_of_the_kind_that_came(server, calls):
+    caller = phone(server)
+    caller.say(bytes(960))
+    for level in range(50):
+        calls.line.send(bytes([level, 0] * 480))
+    until(lambda: len(caller.frames) == 50)
+    assert {(kind, size) for _, kind, size in caller.frames} == {(0x13, 960)}
+    assert caller.heard[::960] == bytes(range(50))
+    assert (caller.faults, caller.ended_because) == ([], "")
+    caller.hang_up()
+
+
+def test_keys_are_told_also_those_pressed_before_anybody_asked(server, calls):
+    caller = phone(server)
+    caller.press("12")
+    caller.write(b"\x03\x00\x01\x00")
+    line = calls.line
+    caller.press("*#")
+    until(lambda: len(calls.keys) == 4)
+    assert calls.keys == ["1", "2", "*", "#"]
+    assert line.on_digit is not None
+    caller.hang_up()
+
+
+def test_a_caller_who_hangs_up_ends_the_line_once(server, calls):
+    caller = phone(server)
+    caller.say(bytes(960))
+    line = calls.line
+    caller.hang_up()
+    until(lambda: calls.ends)
+    assert calls.ends == ["Asterisk closed"]
+    assert line.is_over
+    line.hang_up()
+    line.close()
+    line.send(bytes(960))
+    until(lambda: server.line_count == 0)
+    assert len(calls.ends) == 1
+
+
+def test_an_end_that_came_before_anybody_listened_is_told_all_the_same():
+    ended = Flag()
+    told: list[str] = []
+
+    def late(line: AudioSocketLine) -> None:
+        until(lambda: line.is_over)
+        line.on_end = lambda: told.append("end")
+        line.on_end = lambda: told.append("again")
+        ended.set()
+
+    with serving(late) as other:
+        caller = phone(other)
+        caller.say(bytes(960))
+        until(lambda: other.taken)
+        caller.hang_up()
+        assert ended.wait(5.0)
+    assert told == ["end"]
+
+
+def test_a_call_whose_program_fails_is_closed_and_no_other_call_is_harmed(server, calls, caplog):
+    def fail(line: AudioSocketLine) -> None:
+        raise RuntimeError("a bug")
+
+    well = phone(server)
+    well.say(bytes(960))
+    with serving(fail) as other:
+        caller = phone(other)
+        assert caller.wait()
+        assert caller.said_goodbye
+        assert "a bug" in caplog.text
+    calls.line.send(bytes(960))
+    until(lambda: well.frames)
+    well.hang_up()
+
+
+def test_a_call_that_is_over_for_us_is_said_goodbye_to(server, calls):
+    caller = phone(server)
+    caller.say(bytes(960))
+    calls.line.send(bytes(960))
+    calls.let_go.set()
+    assert caller.wait()
+    assert (caller.said_goodbye, len(caller.frames)) == (True, 1)
+    assert calls.ends == [], "who closes a line knows that it ends"
+
+
+def test_a_goodbye_reads_on_until_asterisk_closes_so_that_nothing_is_reset(server, calls):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line.hang_up()
+        calls.line.send(bytes(960))
+        assert sock.recv(100) == wire.GOODBYE_FRAME
+        sock.sendall(FRAME * 30)  # what was under way
+        assert not calls.ends
+    until(lambda: calls.ends)
+    assert calls.ends == ["Asterisk closed"]
+
+
+def test_an_asterisk_that_does_not_close_after_our_goodbye_is_not_waited_for_long(server, calls):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line.hang_up()
+        assert all_of(sock) == wire.GOODBYE_FRAME
+    assert calls.ends == ["Asterisk did not close after our goodbye"]
+
+
+def test_a_goodbye_from_asterisk_is_an_end(server, calls):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME + wire.GOODBYE_FRAME)
+        until(lambda: calls.ends)
+    assert calls.ends == ["Asterisk said goodbye"]
+
+
+def test_an_error_that_asterisk_tells_is_logged_and_the_call_goes_on(server, calls, caplog):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + b"\xff\x00\x01\x04" + FRAME)
+        until(lambda: calls.payloads or calls.lines)
+        assert "code 0x04" in caplog.text
+
+
+# how bytes come
+
+
+def test_bytes_that_come_one_by_one_are_the_same_frames(server, calls):
+    with raw(server) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in wire.call_frame(CALL) + FRAME:
+            sock.send(bytes([byte]))
+            gevent.sleep(0)
+        line = calls.line
+        for byte in wire.sound_frame(0x13, b"\1\2" * 40) + wire.digit_frame("7"):
+            sock.send(bytes([byte]))
+            gevent.sleep(0)
+        until(lambda: calls.keys)
+        assert calls.payloads[-1] == b"\1\2" * 40
+        assert not line.is_over
+
+
+def test_many_frames_in_one_segment_are_all_told_in_order(server, calls):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line  # noqa: B018
+        sock.sendall(b"".join(wire.sound_frame(0x13, bytes([at]) * 960) for at in range(200)))
+        until(lambda: len(calls.payloads) >= 200)
+        assert [payload[0] for payload in calls.payloads[-200:]] == list(range(200))
+
+
+# who is not let in, and what is no AudioSocket
+
+
+BROKEN = {
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "no UUID first": FRAME,
+    "a short UUID": b"\x01\x00\x04abcd",
+    "a UUID as text": b"\x01\x00\x24" + str(CALL).encode(),
+    "an unknown kind": wire.call_frame(CALL) + b"\x42\x00\x00",
+    "an oversize frame": wire.call_frame(CALL) + b"\x13\xff\xff",
+    "a second UUID": wire.call_frame(CALL) * 2,
+    "garbage": bytes(range(255, 0, -1)) * 4,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_audiosocket_is_logged_and_closed_and_no_other_call_is_harmed(server, calls, name, caplog):
+    well = phone(server)
+    well.say(bytes(960))
+    line = calls.line
+    with raw(server) as sock:
+        sock.sendall(BROKEN[name])
+        all_of(sock)
+    assert server.broken == 1
+    assert "closed" in caplog.text
+    assert (server.taken, server.line_count) == (1, 1)
+    line.send(bytes(960))
+    until(lambda: well.frames)
+    assert not well.ended.is_set()
+    well.hang_up()
+
+
+def test_a_connection_that_does_not_say_which_call_it_is_is_closed(calls, caplog):
+    with serving(calls.take, handshake=0.05) as server:
+        with raw(server) as sock:
+            assert all_of(sock) == b""
+        with raw(server) as sock:
+            sock.sendall(wire.call_frame(CALL)[:10])
+            all_of(sock)
+        assert server.broken == 2
+    assert "no UUID within 0.05 s" in caplog.text
+    assert not calls.lines
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 100])
+def test_a_frame_that_stalls_ends_its_call(server, calls, part):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line  # noqa: B018
+        sock.sendall(FRAME[:part])
+        until(lambda: calls.ends)
+    assert "has not ended within" in calls.ends[0]
+    assert server.broken == 1
+
+
+def test_a_caller_whose_frames_pause_keeps_the_call(server, calls):
+    """Hold, silence suppression, a key held down: Asterisk sends nothing then."""
+    caller = phone(server)
+    caller.say(bytes(960))
+    line = calls.line
+    gevent.sleep(0.25)  # more than every deadline here
+    assert not line.is_over
+    caller.say(bytes(960))
+    until(lambda: calls.payloads)
+    caller.hang_up()
+
+
+def test_a_uuid_in_use_is_refused_and_the_first_call_goes_on(server, calls, caplog):
+    first = phone(server, uuid=CALL)
+    first.say(bytes(960))
+    line = calls.line
+    second = phone(server, uuid=CALL)
+    assert second.wait()
+    assert second.said_goodbye
+    assert (server.refused, server.line_count, len(calls.lines)) == (1, 1, 1)
+    assert f"call={CALL}" in caplog.text
+    assert "has a call of that UUID" in caplog.text
+    line.send(bytes(960))
+    until(lambda: first.frames)
+    first.hang_up()
+    until(lambda: server.line_count == 0)
+    third = phone(server, uuid=CALL)
+    until(lambda: server.line_count == 1)
+    third.hang_up()
+
+
+def test_one_call_too_many_is_said_goodbye_to(calls, caplog):
+    with serving(calls.take, max_lines=1) as server:
+        first = phone(server)
+        first.say(bytes(960))
+        calls.line  # noqa: B018
+        second = phone(server)
+        assert second.wait()
+        assert (second.said_goodbye, server.refused, server.line_count) == (True, 1, 1)
+        assert "1 calls run" in caplog.text
+        first.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("allow", "is_in"), [(("10.0.0.0/8",), False), (("10.0.0.0/8", "127.0.0.1"), True), ((), True)]
+)
+def test_only_those_who_are_allowed_may_connect(calls, allow, is_in):
+    with serving(calls.take, allow=allow) as server, raw(server) as sock:
+        if is_in:
+            sock.sendall(wire.call_frame(CALL))
+            until(lambda: server.taken)
+        else:
+            assert all_of(sock) in (b"", b"RESET")
+            assert server.refused == 1
+
+
+def test_a_port_in_use_is_said(server):
+    with pytest.raises(LegError, match=f"cannot listen at 127.0.0.1:{server.bound_port}"):
+        AudioSocketServer("127.0.0.1", server.bound_port, lambda line: None).start()
+
+
+# peers that die
+
+
+def test_a_peer_gone_in_the_middle_of_a_frame_ends_its_call(server, calls):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line  # noqa: B018
+        sock.sendall(FRAME[:500])
+    until(lambda: calls.ends)
+    assert calls.ends == ["Asterisk closed the connection in the middle of a frame"]
+
+
+def test_a_reset_ends_its_call(server, calls):
+    sock = raw(server)
+    sock.sendall(wire.call_frame(CALL) + FRAME)
+    calls.line  # noqa: B018
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    until(lambda: calls.ends)
+    assert calls.ends[0].startswith("connection lost")
+
+
+def fill(line: AudioSocketLine) -> int:
+    """Send until the kernel takes no more; how many frames it took, or began to take."""
+    for number in range(20000):
+        if line._writer.stuck_at:
+            return number
+        line.send(struct.pack("<I", number) * 240)
+    raise AssertionError("the peer reads")
+
+
+def test_a_peer_that_never_reads_is_given_up(server, calls):
+    with raw(server) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        fill(calls.line)
+        until(lambda: calls.ends)
+    assert "has not taken our sound" in calls.ends[0]
+
+
+def test_a_peer_that_reads_again_gets_the_rest_of_the_frame_first_and_then_the_newest(server, calls, monkeypatch):
+    monkeypatch.setattr(audiosocket_line, "STUCK_SECONDS", 5.0)
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        line = calls.line
+        last = fill(line) - 1
+        for number in range(10):
+            line.send(struct.pack("<I", 100000 + number) * 240)
+        parser, numbers = wire.Parser(), []
+        parser.feed(wire.call_frame(CALL))
+        while not numbers or numbers[-1] != 100009:
+            data = sock.recv(65536)
+            assert data
+            for kind, payload in parser.feed(data):
+                assert (kind, len(payload), len(set(struct.unpack("<240I", payload)))) == (0x13, 960, 1)
+                numbers.append(struct.unpack("<I", payload[:4])[0])
+        assert numbers == [*range(last + 1), 100007, 100008, 100009]
+        assert not line._writer.stuck_at
+        line.send(bytes(960))
+        assert len(sock.recv(65536)) == 963
+
+
+# the end of the service, and what is left
+
+
+def test_stopping_says_goodbye_on_every_line_and_waits_for_their_ends(calls):
+    with serving(calls.take) as server:
+        callers = [phone(server) for _ in range(3)]
+        stranger = raw(server)
+        for caller in callers:
+            caller.say(bytes(960))
+        until(lambda: len(calls.lines) == 3)
+        server.stop()
+        assert all(caller.said_goodbye for caller in callers)
+        assert all(line.is_over for line in calls.lines)
+        assert len(calls.ends) == 3
+        assert all_of(stranger) in (b"", b"RESET")
+        with pytest.raises(ConnectionRefusedError):
+            raw(server)
+        server.stop()
+
+
+def test_a_hundred_calls_leave_nothing_behind_without_the_collector():
+    gone: list[weakref.ref[AudioSocketLine]] = []
+
+    def take(line: AudioSocketLine) -> None:
+        over = Flag()
+        line.on_end = over.set
+        line.on_digit = lambda key: None
+        line.listen(lambda kind, payload: None)
+        gone.append(weakref.ref(line))
+        del line
+        over.wait()
+
+    with serving(take) as server:
+        phone(server).hang_up()
+        gevent.sleep(0.05)
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(10):
+                callers = [phone(server) for _ in range(10)]
+                for number, caller in enumerate(callers):
+                    caller.say(bytes(960))
+                    if number % 3 == 0:
+                        caller.write(b"\x42")
+                until(lambda: server.line_count <= 10)
+                for caller in callers:
+                    caller.hang_up()
+                until(lambda: server.line_count == 0)
+            callers.clear()
+            del caller
+            until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+            gevent.sleep(0.05)
+            assert len(gone) > 50
+            assert [each for each in gone if each() is not None] == []
+        finally:
+            gc.enable()
