@@ -1,7 +1,7 @@
 """One connection of a call's speech-to-speech agent: the greenlet that reads it, and the one that writes to it.
 
 The reader connects, turns parts into events, and is the only one who closes the connection. The writer drains two
-lanes: control, which is never dropped, and the caller's sound, of which the newest second is kept. None of it blocks
+lanes: control, which is never dropped, and the caller's sound, of which the newest is kept. None of it blocks
 the call. However a session ends, one AgentClosed is posted for it, unless ``close`` said that it is wanted no more.
 """
 
@@ -47,8 +47,9 @@ from esl_agent.providers.base import (
 
 log = logging.getLogger(__name__)
 
-#: The caller's sound that is kept while the service does not take it: one second of frames.
-SOUND_LIMIT = 50
+#: The caller's sound that is kept while the service does not take it: a second of frames, behind the two seconds that
+#: a session may be given at once when it takes over (relay_connection.py).
+SOUND_LIMIT = 150
 #: What the service was told and has not taken; beyond it takes nothing any more. A call says a few things a turn.
 CONTROL_LIMIT = 200
 #: Seconds for the network to take one message.

@@ -13,11 +13,14 @@ from typing import Any
 
 import gevent
 
+from esl_agent import agent_notes
+from esl_agent.agent_line import AgentLine
 from esl_agent.costs import CallCosts, Passed, shown
 from esl_agent.dialogue import actions as act
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.relay import Relay
 from esl_agent.journal import Journal, Private
 from esl_agent.legs.base import CallLeg, Clip, MediaStream
 from esl_agent.mailbox import Mailbox
@@ -46,6 +49,9 @@ SPANS = {
     "resumed": ("interrupted_onset", "resumed"),
 }
 
+#: Actions of which there are fifty a second.
+FRAMES = (act.SendAudio, act.SendToAgent)
+
 #: What it means that one phase follows another, in the journal's words.
 TURNS_OF_THE_FLOOR = {
     (Phase.SPEAKING, Phase.YIELDING): "yield",
@@ -62,21 +68,25 @@ class Call:
         self,
         leg: CallLeg,
         media: MediaStream,
-        dialogue: Cascade,
+        dialogue: Cascade | Relay,
         workers: Workers,
         mailbox: Mailbox,
         journal: Journal,
         transfers: CallTransfers | None = None,
         costs: CallCosts | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        agent: AgentLine | None = None,
     ) -> None:
-        """``transfers``: without it every transfer is refused. ``costs``: who is told by the engines' CallContext."""
+        """``transfers``: without it every transfer is refused. ``costs``: who is told by the engines' CallContext.
+        ``agent``: without it there is no speech-to-speech agent, and ``dialogue`` asks for none."""
         self.leg = leg
         self.media = media
         self.dialogue = dialogue
         self.journal = journal
         self.mailbox = mailbox
         self._workers = workers
+        self._agent = agent
         self._transfers = transfers
         self.costs = costs
         self._shown: dict[str, str] = {}
@@ -107,6 +117,17 @@ class Call:
             act.HangUp: self._hang_up,
             act.Measured: self._measured,
         }
+        if agent is not None:
+            self._perform |= {
+                act.SendToAgent: lambda a: agent.send_audio(a.session, a.pcm),
+                act.ConnectAgent: agent.connect,
+                act.AskAgent: lambda a: agent.ask(a.session, a.instructions),
+                act.TellAgent: lambda a: agent.tell(a.session, a.text),
+                act.ReturnTools: lambda a: agent.return_tools(a.session, a.results),
+                act.CancelReply: lambda a: agent.cancel(a.session, a.response),
+                act.TruncateReply: lambda a: agent.truncate(a.session, a.item, a.heard),
+                act.CloseAgent: lambda a: agent.close_session(a.session),
+            }
 
     def run(self) -> None:
         """Answer the call and see it through to its end. Returns when nothing of it is left."""
@@ -120,6 +141,8 @@ class Call:
             if self._transfers is not None:
                 self._transfers.close()
             self._workers.close()
+            if self._agent is not None:
+                self._agent.close()
             self.media.close()
             self.leg.close()
             self.mailbox.close()
@@ -140,7 +163,7 @@ class Call:
             self._before(event, now)
         phase = self.dialogue.phase
         for action in self.dialogue.receive(event, now):
-            if type(action) is not act.SendAudio:
+            if type(action) not in FRAMES:
                 self._note(action, now)
             self._perform[type(action)](action)
         if self.dialogue.phase is not phase:
@@ -162,6 +185,8 @@ class Call:
             case ev.Transcribed(utterance, text, True):
                 journal.note("caller", now, utterance=utterance, text=Private(text))
             case ev.MediaStarted(rate):
+                if self._agent is not None:
+                    self._agent.line_has(rate)
                 journal.note("media", now, rate=rate)
             case ev.MediaLost(reason, final):
                 journal.note("media_lost", now, reason=reason, final=final)
@@ -192,7 +217,7 @@ class Call:
             case ev.Played(turn, clip, heard):
                 journal.note("played", now, turn=turn, clip=clip, heard=heard)
             case _:
-                pass
+                agent_notes.note_event(journal, event, now)
 
     def _note(self, action: act.Action, now: float) -> None:
         match action:
@@ -222,7 +247,7 @@ class Call:
             case act.HangUp(cause):
                 self.journal.note("hang_up", now, cause=cause)
             case _:
-                pass
+                agent_notes.note_action(self.journal, action, now)
 
     def _phase_changed(self, before: Phase, now: float) -> None:
         phase = self.dialogue.phase
@@ -290,6 +315,8 @@ class Call:
     def _settle_costs(self) -> None:
         """The call is over: what its engines are in the middle of counts too."""
         self._workers.close()
+        if self._agent is not None:
+            self._agent.close()
         gevent.sleep(0)  # those who were stopped say what they had used
         if self.costs is None or not self.costs.parts:
             return

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import gevent
 from gevent.event import Event as Flag
 
+from esl_agent.agent_line import AgentLine
 from esl_agent.audio.silero import second_opinion
 from esl_agent.call import Call
 from esl_agent.call_engines import CallEngines, telling
@@ -23,11 +24,12 @@ from esl_agent.config import DidConfig
 from esl_agent.config.service import CacheSettings, ServiceSettings
 from esl_agent.costs import CallCosts, DayTotals
 from esl_agent.dialogue.cascade import Cascade
+from esl_agent.dialogue.relay import Relay
 from esl_agent.dialogue.template import Facts
 from esl_agent.errors import LegError
 from esl_agent.journal import Journal, Note, Private
-from esl_agent.legs.base import CallLeg, MediaStream
-from esl_agent.lineup import Lineup
+from esl_agent.legs.base import CallLeg, MediaStream, Post
+from esl_agent.lineup import Duties, Lineup
 from esl_agent.mailbox import Mailbox
 from esl_agent.prices import Tariff
 from esl_agent.providers.base import CallContext, Engines
@@ -176,9 +178,9 @@ class Reception:
         duties = self.lineup.duties_of(did)
         now = datetime.now(did.zone)
         facts = Facts(leg.id, leg.did, did.name, leg.caller, leg.caller_name, now, leg.variable)
+        context = CallContext(leg.id, telling(costs, post), costs.affordable)
         bound = self._engines[leg] = CallEngines(
-            {tag: made for tag, (_, made) in duties.languages.items()} | {did.language: own.engines},
-            CallContext(leg.id, telling(costs, post), costs.affordable),
+            {tag: made for tag, (_, made) in duties.languages.items()} | {did.language: own.engines}, context
         )
         engines = bound[did.language]
         stream = arrival.media(did)
@@ -193,20 +195,13 @@ class Reception:
                 http=duties.http,
                 languages=bound,
             )
-            dialogue = Cascade(
-                did.cascade.filled(facts, did.language),
-                time.monotonic(),
-                streams=stream.streams,
-                language=did.language,
-                second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
-                languages={tag: cascade.filled(facts, tag) for tag, (cascade, _) in duties.languages.items()},
-                toolbox=duties.toolbox,
-            )
+            dialogue = _dialogue(did, duties, facts, streams=stream.streams)
+            agent = _agent_line(did, engines, stream, post, context)
             transfers = CallTransfers(self._ledger, did.name, leg, duties.policy, did.cascade.transfer, post)
         except BaseException:
             stream.close()
             raise
-        return Call(leg, stream, dialogue, workers, mailbox, own.journal, transfers, costs)
+        return Call(leg, stream, dialogue, workers, mailbox, own.journal, transfers, costs, agent=agent)
 
     def _write_record(self, journal: Journal, costs: CallCosts) -> None:
         directory = self._service.records.directory
@@ -217,6 +212,39 @@ class Reception:
             gevent.get_hub().threadpool.apply(_write_json, (path, journal.record() | {"costs": costs.record()}))
         except OSError as error:
             log.error("call=%s cannot write its record %s: %s", journal.call_id, path, error.strerror)
+
+
+def _dialogue(did: DidConfig, duties: Duties, facts: Facts, *, streams: bool) -> Cascade | Relay:
+    """Whose turn it is on a call of ``did``: its YAML says who answers, whatever door the call came through."""
+    settings, now = did.cascade.filled(facts, did.language), time.monotonic()
+    if did.has_agent:
+        return Relay(settings, did.settings.relay, now, streams=streams, language=did.language, toolbox=duties.toolbox)
+    return Cascade(
+        settings,
+        now,
+        streams=streams,
+        language=did.language,
+        second_opinion=second_opinion(did.cascade.barge_in.second_opinion),
+        languages={tag: cascade.filled(facts, tag) for tag, (cascade, _) in duties.languages.items()},
+        toolbox=duties.toolbox,
+    )
+
+
+def _agent_line(
+    did: DidConfig, engines: Engines, stream: MediaStream, post: Post, context: CallContext
+) -> AgentLine | None:
+    if not did.has_agent:
+        return None
+    relay = did.settings.relay
+    return AgentLine(
+        engines.agents,
+        stream.rate,
+        post,
+        context,
+        patience=relay.connect,
+        streams=stream.streams,
+        law=relay.law,
+    )
 
 
 def _speech_cache(settings: CacheSettings) -> SpeechCache:

@@ -17,6 +17,10 @@ class RelaySettings:
         "agent",
         "Who says phrases.greeting: the agent, as soon as it is connected, or the DID's own voice, at once.",
     )
+    law: Literal["ulaw", "alaw"] = setting(
+        "ulaw",
+        "The G.711 that goes to an agent which takes it, where the line has 8 kHz: that of the line loses nothing.",
+    )
     connect: float = setting(
         5.0, "Seconds the agent may take to be connected; it is tried twice before the call is given up.", ge=0.5, le=60
     )
