@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 MAX_RESULT = 64_000
 #: Seconds after which a response that was asked for, and neither began nor was refused, counts as never asked for.
 ASKED = 10.0
+#: ... and how many of them are remembered, should they be refused.
+MAX_ASKS = 8
 #: Seconds that the caller may speak, and then until the service begins the answer that it gives by itself; after that
 #: it is thought to have none.
 SPEECH = 60.0
@@ -75,8 +77,11 @@ class RealtimeSession:
         self._reading = Reading(setup.sound, setup.transcriber)
         self._number = 0
         self._is_closed = False
-        self._asked: tuple[str, float, str] | None = None
-        """The response that was asked for last and has not begun: event, when, its instructions."""
+        self._asked: float | None = None
+        """Since when (monotonic) a response is asked for that has not begun."""
+        self._asks: dict[str, str] = {}
+        """Events that asked for a response, with its instructions: the last few, any of which may yet be refused. Which
+        response was whose the service does not say."""
         self._wish: str | None = None
         """The instructions (or none: "") of a response that is to be asked for when none is under way."""
         self._answer_due = 0.0
@@ -172,7 +177,7 @@ class RealtimeSession:
     def _error(self, event: dict[str, Any]) -> tuple[AgentPart, ...]:
         """Most errors are about one message, and leave the session as it was."""
         self._raise_fatal(event)
-        code, asked = _code(event), self._asked
+        code = _code(event)
         is_harmless = code in _HARMLESS
         logger.log(
             logging.DEBUG if is_harmless else logging.WARNING,
@@ -180,13 +185,14 @@ class RealtimeSession:
             self._socket.where,
             _names(event),
         )
-        if asked is None or _error(event).get("event_id") != asked[0]:
+        id = _error(event).get("event_id")
+        if not isinstance(id, str) or (wish := self._asks.pop(id, None)) is None:
             return ()
         self._asked = None
         if code == _IS_ACTIVE:
-            self._wish = asked[2] if self._wish is None else self._wish
+            self._wish = wish if self._wish is None else self._wish
             return ()
-        refused = f"refused.{asked[0]}"
+        refused = f"refused.{id}"
         return (ResponseBegan(refused), ResponseEnded(refused, "failed", error=code))
 
     # What it is told
@@ -213,11 +219,14 @@ class RealtimeSession:
         if not wish and time.monotonic() < self._answer_due:
             return
         id = self._id()
-        self._asked = (id, time.monotonic(), wish)
+        self._asked = time.monotonic()
+        if len(self._asks) >= MAX_ASKS:
+            del self._asks[next(iter(self._asks))]
+        self._asks[id] = wish
         self._send(messages.respond(id, wish))
 
     def _is_asking(self) -> bool:
-        return self._asked is not None and time.monotonic() - self._asked[1] < ASKED
+        return self._asked is not None and time.monotonic() - self._asked < ASKED
 
     def tell(self, text: str) -> None:
         self._send(messages.said_before(self._id(), Message("user", text)))

@@ -61,7 +61,7 @@ class Conversation:
         self._said = b""
         self._results: list[str] = []
         self._held: list[dict[str, Any]] = []
-        self._input_tokens = 0
+        self._before = (0, 0)
 
     # How it is set
 
@@ -119,9 +119,8 @@ class Conversation:
         """Of a response: all that was heard and said so far is its input, and what was input before is cached."""
         heard = len(self.heard) * 10 // (2 * FORMATS[self.heard_in][0])
         text = 20 + len(json.dumps(list(self.items.values()))) // 40
-        cached, self._input_tokens = min(self._input_tokens, heard + text), heard + text
-        cached_sound = min(cached, heard)
-        cached_details = {"text_tokens": cached - cached_sound, "audio_tokens": cached_sound, "image_tokens": 0}
+        (cached_text, cached_sound), self._before = self._before, (text, heard)
+        cached_details = {"text_tokens": cached_text, "audio_tokens": cached_sound, "image_tokens": 0}
         return {
             "total_tokens": heard + text + output,
             "input_tokens": heard + text,
@@ -130,7 +129,7 @@ class Conversation:
                 "text_tokens": text,
                 "audio_tokens": heard,
                 "image_tokens": 0,
-                "cached_tokens": cached,
+                "cached_tokens": cached_text + cached_sound,
                 "cached_tokens_details": cached_details,
             },
             "output_token_details": {"text_tokens": max(0, output - sound), "audio_tokens": min(sound, output)},
