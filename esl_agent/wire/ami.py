@@ -112,7 +112,7 @@ class Parser:
         size = len(self._buffer)
         if size > self._limits.block_bytes:
             raise WireError(f"a message of more than {self._limits.block_bytes} bytes")
-        if size > self._limits.line_bytes and size - (self._buffer.rfind(b"\r\n") + 2) > self._limits.line_bytes:
+        if size > self._limits.line_bytes and len(self._buffer.rpartition(b"\r\n")[2]) > self._limits.line_bytes:
             raise WireError(f"a line of more than {self._limits.line_bytes} bytes")
 
     def _message(self, block: bytes) -> Message:
