@@ -71,6 +71,11 @@ class Conversation:
         return realtime_session.formats(self.session)[1]
 
     @property
+    def said_as(self) -> str:
+        """What its sound is called within an item."""
+        return "output_audio" if self.server.shape == "ga" else "audio"
+
+    @property
     def heard_in(self) -> str:
         return realtime_session.formats(self.session)[0]
 
@@ -297,7 +302,7 @@ class Conversation:
             return "invalid_value", f"Audio content of {has}ms is already shorter than {until}ms", "audio_end_ms"
         self.sounded[id] = until * bytes_per_ms(self.said_in)
         self.truncated[id] = until
-        self.items[id]["content"] = [{"type": "output_audio", "transcript": ""}]
+        self.items[id]["content"] = [{"type": self.said_as, "transcript": ""}]
         self.say("conversation.item.truncated", item_id=id, content_index=0, audio_end_ms=until)
         return None
 

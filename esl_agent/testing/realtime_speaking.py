@@ -76,7 +76,7 @@ class Speaking:
         talk.say("response.output_audio_transcript.done", **place, transcript=said)
         talk.say("response.content_part.done", **place, part={"type": "audio", "transcript": said})
         status = {"status": "incomplete" if self._cancelled else "completed"}
-        item["content"] = [{"type": "output_audio", "transcript": said}]
+        item["content"] = [{"type": talk.said_as, "transcript": said}]
         talk.say("response.output_item.done", response_id=self.id, output_index=index, item=item | status)
         talk.item_done(item, status)
         self._output.append(item | status)
