@@ -7,6 +7,8 @@ import math
 
 from esl_agent.audio.pcm import FRAME_SECONDS
 
+#: News of a mark is late when we are; only so much of the lateness is believed to be the queue's own.
+_SLOWLY = 0.1
 #: A frame that leaves now has left: clocks are floats.
 _EPSILON = 1e-6
 
@@ -44,6 +46,9 @@ class FarQueue:
     def marked(self, frame: int, now: float) -> None:
         """``frame`` leaves now. What is said of frames that were thrown away says nothing."""
         if self._kept <= frame < self.sent:
+            late = now - self.leaves(frame)
+            if 0.0 < late < FRAME_SECONDS:
+                now -= late * (1.0 - _SLOWLY)
             self._frame, self._at, self._kept = frame, now, frame
 
     def flush(self, now: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,14 @@ def test_a_far_clock_that_is_slow_is_believed():
     mine.marked(10, 1.0)
     assert mine.left(1.0) == 11
     assert mine.waiting(1.01) == 89
+
+
+def test_a_mark_that_we_read_late_is_not_taken_for_a_slow_queue():
+    mine = FarQueue(0.0)
+    for _ in range(100):
+        mine.send(0.0)
+    mine.marked(0, 0.01)
+    mine.marked(25, 0.51 + 0.015)
+    assert mine.leaves(26) == pytest.approx(0.53, abs=0.002)
+    mine.marked(50, 1.01)
+    assert mine.leaves(51) == pytest.approx(1.03)

@@ -387,6 +387,11 @@ def test_calls_leave_no_socket_timer_or_object_however_they_end(ends):
         server.stop()
 
 
+def test_a_command_does_not_wait_for_the_callers_next_frame(line):
+    """With Nagle's algorithm a flush waited for up to 14 ms."""
+    assert line._connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_sound_and_marks_travel_both_ways(asterisk, line):
     heard: list[bytes] = []
     events: list[wire.Event] = []
