@@ -129,12 +129,12 @@ class StasisCall:
     def media_began(self) -> list[Request]:
         """StasisStart of the sound's channel."""
         self._has_media = True
-        return self._go_on()
+        return self._go_on() if self.phase is Phase.MEDIA else []
 
     def line_came(self) -> list[Request]:
         """Our server has the connection that brings the sound."""
         self._has_line = True
-        return self._go_on()
+        return self._go_on() if self.phase is Phase.MEDIA else []
 
     def media_ended(self) -> list[Request]:
         """StasisEnd of the sound's channel, or its line is gone."""
