@@ -128,23 +128,24 @@ class AmiClient:
     # The greenlet
 
     def _run(self) -> None:
-        retry = self._first_retry
+        tries = 0
         while not self._is_closed:
-            wait, since = None, time.monotonic()
+            since, is_refused = time.monotonic(), False
             try:
                 self._connect()
                 self._keep()
             except CommandRefused as error:
-                wait = self._refused_retry
+                is_refused = True
                 self._say(f"the login as {self._user!r} is refused: {error.reply}; see manager.conf and the secret")
-            except (OSError, LegError) as error:
+            except (OSError, UnicodeError, LegError) as error:  # UnicodeError: a host name that can be none
                 self._say(str(error))
             finally:
                 self._drop("the connection is given up")
             if time.monotonic() - since > self._last_retry:
-                retry = self._first_retry  # it held: this is no server that lets us in and throws us out
-            gevent.sleep((wait or retry) * random.uniform(0.5, 1.0))
-            retry = min(2 * retry, self._last_retry)
+                tries = 0  # it held: this is no server that lets us in and throws us out
+            seconds = pause(tries, self._first_retry, self._last_retry)
+            gevent.sleep(self._refused_retry if is_refused else seconds)
+            tries += 1
 
     def _connect(self) -> None:
         """A connection that is logged in. Raises OSError or LegError."""
@@ -211,6 +212,12 @@ class AmiClient:
         if trouble != self._has_had_trouble and not self._is_closed:
             self._has_had_trouble = trouble
             log.warning("%s: %s; it is tried again", self.peer, trouble.removeprefix(f"{self.peer}: "))
+
+
+def pause(tries: int, first: float, last: float) -> float:
+    """Seconds until the next try after ``tries`` others: doubled each time, less up to a half by chance, so that many
+    who lost the same Asterisk do not come back at once."""
+    return min(first * 2.0 ** min(tries, 60), last) * random.uniform(0.5, 1.0)
 
 
 def _filter(name: str, header: str, value: str, has_criteria: bool) -> tuple[str, str]:
