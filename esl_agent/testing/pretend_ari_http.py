@@ -79,6 +79,8 @@ class AriHttp:
         self.held: list[dict[str, Any]] | None = None
         """A list: events wait in it for ``release``."""
         self.allowed: set[str] | None = None
+        self.is_deaf = False
+        """Pings are not answered."""
         self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._events: tuple[Any, ServerProtocol] | None = None
         self._server = StreamServer(("127.0.0.1", 0), self._serve)
@@ -218,6 +220,8 @@ class AriHttp:
         mine = self._events = (sock, protocol)
         try:
             while data := sock.recv(65536):
+                if self.is_deaf:
+                    continue
                 protocol.receive_data(data)
                 self._flush(sock, protocol)
                 if any(getattr(each, "opcode", None) is Opcode.CLOSE for each in protocol.events_received()):
