@@ -23,6 +23,8 @@ _LAW = LAWS["PCMU"]
 _SIZE = frame_bytes(RATE)
 #: A telephone's jitter buffer holds no more; older sound is thrown away.
 _MAX_WAITING = 10
+#: A pause shorter than this is none of the sound's: packets came late, by the network or a busy hub of ours.
+_JITTER = 0.2
 #: A key is held so many frames, and its end is told three times.
 _KEY_FRAMES, _KEY_ENDS = 8, 3
 _DIGITS = "0123456789*#ABCD"
@@ -107,7 +109,7 @@ class RtpSound:
             if packet.kind != 0:
                 continue
             due = round((packet.at - self.packets[0].at) * RATE) * 2
-            if due - len(pcm) > 2 * _SIZE:  # less is what the line's clock and the jitter make
+            if due - len(pcm) > _JITTER * RATE * 2:
                 pcm.extend(bytes(due - len(pcm)))
             pcm.extend(packet.pcm)
         return Sound(bytes(pcm), RATE)

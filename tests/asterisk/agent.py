@@ -48,7 +48,7 @@ did: {did}
 phrases:
   greeting: "{greeting}"
   goodbye: "Goodbye."
-endpointing: {{silence: 0.3}}
+endpointing: {{silence: 0.6}}
 silence: {{prompt_after: 20.0}}
 limits: {{stt: 2.0, llm: 2.0, tts: 2.0, goodbye: 3.0}}
 destinations:
@@ -136,7 +136,7 @@ class Agent:
 
     def calls_to(self, did: str) -> list[str]:
         """Ids of the calls there were and are to ``did``."""
-        return [call for call, notes in self.notes.items() if any(dict(note.facts).get("did") == did for note in notes)]
+        return [call for call in self.notes if any(fact["did"].text == did for fact in self.facts(call, "call"))]
 
     def facts(self, call: str, what: str) -> list[dict[str, Any]]:
         """Of every note ``what``."""
@@ -146,6 +146,13 @@ class Agent:
         """For failures: what happened."""
         every = [(call, note) for call, notes in self.notes.items() for note in notes]
         return "\n".join(f"{call[:8]} {note.at:.2f} {note.what} {dict(note.facts)}" for call, note in every)
+
+    @property
+    def is_connected(self) -> bool:
+        """AMI and ARI know of the calls that come from now on."""
+        door = self.server.asterisk
+        assert door is not None
+        return all(client.is_connected for client in (door.ami, door.ari) if client is not None)
 
     @property
     def is_idle(self) -> bool:

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from esl_agent.testing.sip_phone import SipPhone
+from tests.asterisk.agent import Agent, until
 from tests.asterisk.stand_in import StandIn
 from tests.asterisk.switch import REPOSITORY, TRUNK_HOST, RealAsterisk
 
@@ -89,3 +90,15 @@ def stand_in() -> Iterator[StandIn]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def agent(asterisk: RealAsterisk, tmp_path: Path) -> Iterator[Agent]:
+    """The service, connected to AMI and ARI. Nothing of its calls is left in the end, here or in Asterisk."""
+    made = Agent(tmp_path, asterisk)
+    try:
+        until(lambda: made.is_connected)
+        yield made
+        until(lambda: not asterisk.channels(), why=made.story)
+    finally:
+        made.close()

@@ -9,8 +9,9 @@ from esl_agent.testing.line import resample
 
 
 def likeness(heard: Sound, played: Sound) -> tuple[float, float]:
-    """(how alike, 0 to 1; at which second of ``heard``): the normalised correlation at its best place."""
-    long = np.frombuffer(resample(heard, 8000).pcm, "<i2").astype(np.float64)
+    """(how alike, 0 to 1; at which second of ``heard``): the normalised correlation at its best place. What ``heard``
+    lacks at its end counts as silence."""
+    long = np.frombuffer(resample(heard, 8000).pcm + bytes(3200), "<i2").astype(np.float64)
     short = np.frombuffer(resample(played, 8000).pcm, "<i2").astype(np.float64)
     if len(long) < len(short) or not short.any():
         return 0.0, 0.0
