@@ -218,7 +218,7 @@ class AudioSocketLine:
         if not payload:
             return
         if self.sound is None:
-            self.sound = self._opening.hear(kind, len(payload), time.monotonic())
+            self.sound = self._opening.hear(kind, payload, time.monotonic())
             if self.sound is None:
                 return
             if self._state is _State.OPENING:

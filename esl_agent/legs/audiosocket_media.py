@@ -135,7 +135,7 @@ class _Caller:
 
     def __init__(self, sound: LineSound, rate: int) -> None:
         self.kind = sound.kind
-        self._law = LawFinder() if sound.is_g711 else None
+        self._law = LawFinder(sound.law) if sound.law else None
         self._resampler: Resampler | None = line_resampler(sound.rate, rate)
 
     def pcm(self, payload: bytes) -> bytes:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import audioop
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from esl_agent.audio.g711 import LAWS
 from esl_agent.wire.audiosocket import RATES, SLIN
@@ -34,11 +34,12 @@ _LEAST_DIFFERENCE = 4
 
 @dataclass(frozen=True, slots=True)
 class LineSound:
-    """``kind`` labels the frames both ways; ``rate`` is of what comes, ``sends`` of what may be sent."""
+    """``kind`` labels the frames both ways; ``rate`` is of what comes, ``sends`` of what may be sent. ``law``: of G.711
+    under PCM's name (``PCMU``, ``PCMA``), as far as is known; empty: it is PCM."""
 
     kind: int = SLIN
     rate: int = 8000
-    is_g711: bool = False
+    law: str = ""
 
     @property
     def sends(self) -> int:
@@ -47,7 +48,7 @@ class LineSound:
     @property
     def advice(self) -> str:
         """What to change in the dialplan, if anything."""
-        if self.is_g711:
+        if self.law:
             return (
                 "G.711 comes labelled as PCM: the dialplan lacks the codec; "
                 "write Dial(AudioSocket/host:port/uuid/c(slin)) or, since 20.17 and 22.7, c(slin24)"
@@ -64,7 +65,7 @@ def _by_length(size: int, seconds: float) -> LineSound | None:
     """What frames of ``size`` bytes under 0x10 are, if each holds ``seconds``."""
     samples = size / seconds
     if abs(samples - 8000) < 1:
-        return LineSound(is_g711=True)
+        return LineSound(law="PCMU")
     rate = next((rate for rate in RATES.values() if abs(rate * 2 - samples) < 101), None)
     return None if rate is None else LineSound(SLIN, rate)
 
@@ -72,20 +73,23 @@ def _by_length(size: int, seconds: float) -> LineSound | None:
 class Opening:
     """Told of every frame of sound until it knows what they are."""
 
-    __slots__ = ("_arrived", "_size")
+    __slots__ = ("_arrived", "_finder", "_size")
 
     def __init__(self) -> None:
         self._size = 0
         self._arrived: list[float] = []
+        self._finder = LawFinder()
 
-    def hear(self, kind: int, size: int, now: float) -> LineSound | None:
-        """A frame of ``size`` bytes came at ``now``. None: more are needed."""
+    def hear(self, kind: int, payload: bytes, now: float) -> LineSound | None:
+        """A frame came at ``now``. None: more are needed."""
+        size = len(payload)
         if kind != SLIN or size == 320:
             return LineSound(kind, RATES[kind])
         if size != self._size:
             self._size = size
             self._arrived.clear()
         self._arrived.append(now)
+        self._finder.decode(payload)
         return self.decide() if len(self._arrived) > GAPS else None
 
     def decide(self) -> LineSound | None:
@@ -100,7 +104,8 @@ class Opening:
         if not candidates:
             return LineSound()
         measured = self._gap() or USUAL_LENGTH
-        return min(candidates, key=lambda each: abs(math.log(each[0] / measured)))[1]
+        sound = min(candidates, key=lambda each: abs(math.log(each[0] / measured)))[1]
+        return replace(sound, law=self._finder.law.name) if sound.law else sound
 
     def _gap(self) -> float:
         """Seconds between frames, however late some were read; 0 where too few came."""
@@ -112,12 +117,12 @@ class Opening:
 
 
 class LawFinder:
-    """Decodes G.711 of an unknown law; mu-law until frames say otherwise."""
+    """Decodes G.711 whose law is not known for sure: ``law`` until frames say otherwise."""
 
     __slots__ = ("_score", "law")
 
-    def __init__(self) -> None:
-        self.law = LAWS["PCMU"]
+    def __init__(self, law: str = "PCMU") -> None:
+        self.law = LAWS[law]
         self._score = 0  # above 0: mu-law
 
     def decode(self, payload: bytes) -> bytes:

@@ -139,7 +139,7 @@ def test_an_older_asterisk_with_slin24_is_heard_at_24_khz_and_spoken_to_at_8():
 
 @pytest.mark.parametrize("law", LAWS)
 def test_g711_without_a_codec_in_the_dialplan_is_decoded_and_answered_with_pcm(law):
-    stage = Stage(LineSound(SLIN, 8000, is_g711=True))
+    stage = Stage(LineSound(SLIN, 8000, law="PCMU"))
     said = tone(8000)
     coded = LAWS[law].encode(said)
     for at in range(0, len(coded), 160):

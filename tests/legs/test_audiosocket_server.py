@@ -142,12 +142,15 @@ def test_a_caller_who_sends_no_sound_is_taken_all_the_same_and_spoken_to_at_8000
 
 
 @pytest.mark.parametrize("label", ["old", "ulaw", "alaw"])
-def test_an_asterisk_that_labels_everything_0x10_is_answered_so_and_the_operator_told(server, calls, label, caplog):
+def test_an_asterisk_that_labels_everything_0x10_is_answered_so_and_the_operator_told(
+    server, calls, label, caplog, monkeypatch
+):
+    monkeypatch.setattr(audiosocket_line, "FIRST_SOUND_SECONDS", 1.0)
     caller = phone(server, label=label)
     caller.speak(bytes(caller.rate // 50 * 2 * 12))
     line = calls.line
     assert line.sends.kind == wire.SLIN
-    assert (line.sound.rate, line.sound.is_g711) == (caller.rate, label != "old")
+    assert (line.sound.rate, line.sound.law) == (caller.rate, {"old": "", "ulaw": "PCMU", "alaw": "PCMA"}[label])
     assert "c(slin)" in caplog.text
     line.send(bytes(320))
     until(lambda: caller.frames)

@@ -148,15 +148,15 @@ def test_a_frame_of_slin24_looks_as_asterisk_writes_it():
 
 def learnt(kind: int, size: int, gap: float, count: int = GAPS + 1) -> LineSound | None:
     opening = Opening()
-    found = [opening.hear(kind, size, number * gap) for number in range(count)]
+    found = [opening.hear(kind, b"\xff" * size, number * gap) for number in range(count)]
     return next((each for each in found if each), None)
 
 
 @pytest.mark.parametrize(("kind", "rate"), wire.RATES.items())
 def test_the_first_frame_says_the_rate_whatever_its_length(kind, rate):
-    assert Opening().hear(kind, frame_bytes(rate), 0.0) == LineSound(kind, rate)
+    assert Opening().hear(kind, bytes(frame_bytes(rate)), 0.0) == LineSound(kind, rate)
     if kind != wire.SLIN:
-        assert Opening().hear(kind, frame_bytes(rate) * 3, 0.0) == LineSound(kind, rate)
+        assert Opening().hear(kind, bytes(frame_bytes(rate) * 3), 0.0) == LineSound(kind, rate)
     assert LineSound(kind, rate).advice == ""
 
 
@@ -170,7 +170,7 @@ def test_an_older_asterisk_is_heard_at_its_rate_and_spoken_to_at_8000(rate):
 
 def test_g711_for_want_of_a_codec_in_the_dialplan_is_known_and_said():
     sound = learnt(wire.SLIN, 160, 0.02)
-    assert sound == LineSound(wire.SLIN, 8000, is_g711=True)
+    assert sound == LineSound(wire.SLIN, 8000, "PCMU")
     assert "c(slin)" in sound.advice
 
 
@@ -181,9 +181,9 @@ def test_g711_for_want_of_a_codec_in_the_dialplan_is_known_and_said():
         (480, 0.03, LineSound()),
         (640, 0.04, LineSound()),
         (960, 0.06, LineSound()),
-        (240, 0.03, LineSound(is_g711=True)),
-        (480, 0.06, LineSound(is_g711=True)),
-        (80, 0.01, LineSound(is_g711=True)),
+        (240, 0.03, LineSound(law="PCMU")),
+        (480, 0.06, LineSound(law="PCMU")),
+        (80, 0.01, LineSound(law="PCMU")),
     ],
 )
 def test_a_caller_with_longer_or_shorter_packets_is_not_taken_for_another_rate(size, gap, sound):
@@ -191,26 +191,33 @@ def test_a_caller_with_longer_or_shorter_packets_is_not_taken_for_another_rate(s
 
 
 @given(
-    st.sampled_from([(160, True, 8000), (640, False, 16000), (960, False, 24000)]),
+    st.sampled_from([(160, "PCMU", 8000), (640, "", 16000), (960, "", 24000)]),
     st.lists(st.floats(0.013, 0.029), min_size=GAPS, max_size=GAPS),
     st.lists(st.integers(0, GAPS), max_size=2),
 )
 def test_jitter_and_frames_that_are_read_together_change_nothing(expected, gaps, together):
     """13 to 29 ms is what a real caller's frames had; a busy hub reads a few of them at one moment."""
-    size, is_g711, rate = expected
+    size, law, rate = expected
     times = [sum(gaps[:count]) / sum(gaps) * 0.02 * GAPS for count in range(GAPS + 1)]
     for at in together:
         if at + 1 < len(times):
             times[at] = times[at + 1]
     opening = Opening()
-    found = [opening.hear(wire.SLIN, size, at) for at in times]
-    assert found[-1] == LineSound(wire.SLIN, rate, is_g711)
+    found = [opening.hear(wire.SLIN, b"\xff" * size, at) for at in times]
+    assert found[-1] == LineSound(wire.SLIN, rate, law)
+
+
+def test_the_first_frames_tell_the_law_so_that_nothing_of_the_call_is_decoded_wrongly():
+    opening, coded = Opening(), LAWS["PCMA"].encode(bytes(320))
+    found = [opening.hear(wire.SLIN, coded, number * 0.02) for number in range(GAPS + 1)]
+    assert found[-1] == LineSound(law="PCMA")
+    assert LawFinder(found[-1].law).decode(coded) == LAWS["PCMA"].decode(coded)
 
 
 def test_before_enough_frames_came_the_usual_length_is_believed():
     opening = Opening()
     assert opening.decide() is None
-    assert opening.hear(wire.SLIN, 960, 0.0) is None
+    assert opening.hear(wire.SLIN, bytes(960), 0.0) is None
     assert opening.decide() == LineSound(wire.SLIN, 24000)
 
 
