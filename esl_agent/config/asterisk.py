@@ -33,7 +33,8 @@ class AudioSocketSettings:
     allow: tuple[Network, ...] = setting(_PRIVATE, "Addresses and networks that may connect.")
     quiet: float = setting(
         5.0,
-        "Seconds without a frame after which a connection is given up that should bring the caller's sound.",
+        "Seconds from the start without any sound of the caller after which it is given up. Once heard, a caller may "
+        "pause (hold, silence suppression) as long as Asterisk takes our sound, up to ten minutes.",
         ge=1.0,
         le=3600.0,
     )
