@@ -118,6 +118,7 @@ class PretendAmi(Switchboard):
 
     def _serve(self, sock: socket.socket, _: tuple[str, int]) -> None:
         self.connections += 1
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         session = Session(sock)
         self.sessions.append(session)
         buffer = b""
