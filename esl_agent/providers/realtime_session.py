@@ -168,6 +168,8 @@ class RealtimeSession:
     def _note(self, part: AgentPart) -> None:
         """What of it decides whether a response may be asked for."""
         if isinstance(part, ResponseBegan):
+            if self._answer_due and self._wish == "":  # it is answered together with what the caller said
+                self._wish = None
             self._asked, self._answer_due = None, 0.0
         elif isinstance(part, CallerBegan):
             self._answer_due = time.monotonic() + SPEECH
@@ -206,8 +208,8 @@ class RealtimeSession:
 
     def respond(self, instructions: str = "") -> None:
         """At once, or when the response that is under way has ended; of several that wait the last counts. What the
-        caller is saying is answered anyhow, together with whatever else there is to answer: then it is not asked for
-        without instructions."""
+        caller is saying is answered anyhow, together with whatever else there is to answer: without instructions it is
+        then asked for only if no answer comes."""
         self._wish = instructions
         self._fulfil()
 
@@ -215,11 +217,12 @@ class RealtimeSession:
         """Ask for the response that is wished for, if none is under way or about to be."""
         if self._wish is None or self._reading.response or self._is_asking():
             return
-        wish, self._wish = self._wish, None
-        if not wish and time.monotonic() < self._answer_due:
+        now = time.monotonic()
+        if not self._wish and now < self._answer_due:
             return
+        wish, self._wish = self._wish, None
         id = self._id()
-        self._asked = time.monotonic()
+        self._asked = now
         if len(self._asks) >= MAX_ASKS:
             del self._asks[next(iter(self._asks))]
         self._asks[id] = wish

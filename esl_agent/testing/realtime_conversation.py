@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Milliseconds that a committed buffer needs, and bytes that one append may have (as base64).
 LEAST_MS = 100
 MAX_APPEND = 15 * 1024 * 1024
+#: Seconds in which a response that was interrupted ends.
+LET_GO = 5.0
 
 
 class Conversation:
@@ -205,7 +207,7 @@ class Conversation:
         self.say("input_audio_buffer.speech_started", audio_start_ms=at, item_id=self._said_item)
         if self.speaking is not None and not self.speaking.is_over and self._turn_detection["interrupt_response"]:
             self.speaking.cancel("turn_detected")
-            gevent.sleep(0)  # its end is told first
+            self.speaking.over.wait(LET_GO)
 
     def _caller_ended(self, at: int) -> None:
         self.say("input_audio_buffer.speech_stopped", audio_end_ms=at, item_id=self._said_item)

@@ -220,22 +220,21 @@ BETA_SESSION = fields(
 )
 
 
-def _message(role: str, *kinds: Fields) -> Fields:
-    return fields(_TYPE | {"role": one_of(role), "content": many(either(*kinds), 1)}, id=text, status=_STATUS)
+def _message(role: str, **kinds: Fields) -> Fields:
+    return fields(_TYPE | {"role": one_of(role), "content": many(by_type(**kinds), 1)}, id=text, status=_STATUS)
 
 
 _STATUS = one_of("completed", "incomplete", "in_progress")
-_SOUND = fields({"type": one_of("input_audio"), "audio": text}, transcript=text)
-_TEXT = fields({"type": one_of("input_text"), "text": text})
-_SAID = fields({"type": one_of("output_text"), "text": text})
-_OLD_SAID = fields({"type": one_of("text"), "text": text})
+_SOUND = fields(_TYPE | {"audio": text}, transcript=text)
+_TEXT = fields(_TYPE | {"text": text})
 
 
-def _item(said: Fields) -> Check:
+def _item(said: str) -> Check:
+    """``said``: what the agent's own words are called."""
     roles = {
-        "user": _message("user", _SOUND, _TEXT),
-        "assistant": _message("assistant", said),
-        "system": _message("system", _TEXT),
+        "user": _message("user", input_audio=_SOUND, input_text=_TEXT),
+        "assistant": _message("assistant", **{said: _TEXT}),
+        "system": _message("system", input_text=_TEXT),
     }
 
     def message(value: Any, path: str) -> Iterator[Complaint]:
@@ -269,7 +268,7 @@ _RESPONSE = fields(
     tool_choice=_CHOICE,
     parallel_tool_calls=boolean,
     reasoning=_REASONING,
-    input=many(_item(_SAID)),
+    input=many(_item("output_text")),
     audio=fields(output=fields(format=_FORMAT, voice=_VOICE)),
 )
 
@@ -293,5 +292,5 @@ def _events(session: Check, item: Check) -> dict[str, Fields]:
     }
 
 
-EVENTS = _events(SESSION, _item(_SAID))
-BETA_EVENTS = _events(BETA_SESSION, _item(_OLD_SAID))
+EVENTS = _events(SESSION, _item("output_text"))
+BETA_EVENTS = _events(BETA_SESSION, _item("text"))

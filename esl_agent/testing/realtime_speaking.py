@@ -23,11 +23,11 @@ PIECES = (4801, 9607, 2399, 14411)
 
 
 class Speaking:
-    """``is_over`` once its response.done was sent."""
+    """``over`` once its response.done is sent."""
 
     def __init__(self, talk: Conversation, reply: Reply) -> None:
         self.id = talk.new_id("resp")
-        self.is_over = False
+        self.over = Event()
         self._talk = talk
         self._reply = reply
         self._output: list[dict[str, Any]] = []
@@ -36,6 +36,10 @@ class Speaking:
         self._sent = 0
         self._text_tokens = self._said_ms = 0
         self._open: tuple[str, int] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.over.is_set()
 
     def cancel(self, reason: str) -> None:
         """Nothing more of it but what is ``late``."""
@@ -56,7 +60,7 @@ class Speaking:
         except ConnectionClosed:
             return
         finally:
-            self.is_over = True
+            self.over.set()
 
     def _begin(self) -> None:
         self._talk.say("response.created", response=self._resource("in_progress"))
@@ -149,7 +153,7 @@ class Speaking:
         elif status == "failed":
             code, message = self._reply.error
             details["error"] = {"type": "server_error", "code": code, "message": message}
-        self.is_over = True
+        self.over.set()
         self._talk.say("response.done", response=self._resource(status, details))
 
     def _resource(self, status: str, details: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from esl_agent.errors import ConfigError, ProviderError
 from esl_agent.providers.base import (
     AgentBrief,
     CallerBegan,
+    CallerEnded,
     CallerWords,
     EngineContext,
     ResponseBegan,
@@ -265,6 +266,20 @@ class TestOpenAiRealtime(Realtime):
             call.until(ResponseEnded)
         assert self.sent("response.create") == []
         assert len(call.of(ResponseBegan)) == 1
+
+    def test_what_the_caller_said_and_nobody_answered_is_answered_when_it_is_asked_for(self, monkeypatch):
+        monkeypatch.setattr("esl_agent.providers.realtime_session.ANSWER", 0.05)
+        with self.call(Reply("Yes?")) as call:
+            self.talk._respond = lambda why: None  # a service that hears and does not answer
+            call.speak()
+            call.until(CallerEnded)
+            call.session.respond()
+            assert self.sent("response.create") == []
+            del self.talk._respond
+            while not call.of(ResponseEnded):  # the line goes on
+                call.session.hear(bytes(960))
+                gevent.sleep(0.005)
+        assert len(self.sent("response.create")) == 1
 
     def test_a_response_that_is_refused_ends_as_it_would_have_failed(self):
         with self.call() as call:
