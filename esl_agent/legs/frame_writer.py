@@ -54,7 +54,7 @@ class FrameWriter:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._lost(f"cannot write: {error.strerror}")
+            self._lost(f"the peer was gone when we sent: {error.strerror}")
             return len(data)
         if sent < len(data):
             self._rest = data[sent:]
