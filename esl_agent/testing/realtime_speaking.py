@@ -39,7 +39,7 @@ class Speaking:
 
     @property
     def is_over(self) -> bool:
-        return self.over.is_set()
+        return bool(self.over.is_set())
 
     def cancel(self, reason: str) -> None:
         """Nothing more of it but what is ``late``."""
