@@ -84,7 +84,8 @@ class AgentTurns(RelayFloor):
         if reply is None:
             return
         if reply.is_dropped or turn is None:
-            if known := self._items.get((event.session, event.item)):
+            known = self._items.get((event.session, event.item))
+            if known is not None and not known.is_ended:
                 known.late = max(known.late, event.at + event.audio.seconds)
             return
         item = self._item(event.session, event.item, turn)
@@ -158,6 +159,11 @@ class AgentTurns(RelayFloor):
         """One that was not wants them too."""
 
     # It fails
+
+    @property
+    def _awaits_reply(self) -> bool:
+        """A response is under way, or awaited."""
+        return self._reply is not None or self._asked is not None
 
     def _reply_due(self) -> float:
         """When the response under way, or the one that is awaited, has taken too long."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from esl_agent.dialogue.actions import Action, StopPlayback
+from esl_agent.dialogue.actions import AbandonTurn, Action, StopPlayback
 from esl_agent.dialogue.deadlines import WARNING_PAUSE
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_connection import RelayConnections
 from esl_agent.dialogue.relay_state import Ask, saying
-from esl_agent.dialogue.transferring import LAST_RESORT
 from esl_agent.dialogue.turn import Kind, Turn
 
 #: Speech that goes on for longer has ended, and nobody has told us.
@@ -20,7 +19,6 @@ MAX_SPEECH = 120.0
 class RelayDeadlines(RelayConnections):
     """A floor on which nothing is waited for for ever."""
 
-    _call_ends = math.inf
     _warns_at = math.inf
     _is_stopping = False
     """An operator ends the call, not the clock."""
@@ -36,14 +34,15 @@ class RelayDeadlines(RelayConnections):
             case Phase.TRANSFERRING | Phase.HANDED_OVER:
                 return min(self._away_due(), self._sessions.due, self._settling.due)
             case Phase.CLOSING:
-                return min(self._closing_ends, self._aloud_at, self._turn_due(), self._settling.due)
+                reply_due = self._reply_due() if self._awaits_reply else math.inf
+                return min(self._closing_ends, self._aloud_at, self._turn_due(), self._settling.due, reply_due)
         due = [self._call_ends, self._keys_due(), self._turn_due(), self._settling.due, self._tools_due()]
         due.append(self._sessions.due)
         if self._media_due is not None:
             due.append(self._media_due)
         if self._is_winding_up:
             due.append(self._since)
-        if self._reply is not None or self._asked is not None:
+        if self._awaits_reply:
             due.append(self._reply_due())
         if self.phase is Phase.LISTENING:
             due += [self._idle_due(), self._warning_due(), max(self._sessions.ages, self._since)]
@@ -80,11 +79,13 @@ class RelayDeadlines(RelayConnections):
         if now >= self._closing_ends:
             self._hang_up("NORMAL_CLEARING", now, out)
         elif now >= self._aloud_at:
-            if self._turn is not None and self._turn.outstanding():
+            if self._turn is not None and (self._turn.outstanding() or self._turn.heard_any):
                 self._aloud_at = math.inf
             else:
                 self._close_aloud(now, out)
-        elif self._turn is not None:
+        elif self._awaits_reply and now >= self._reply_due():
+            self._reply_overdue(now, out)
+        elif self._turn is not None and now >= self._turn_due():
             self._turn_overdue(self._turn, now, out)
 
     def _talk_overdue(self, now: float, out: list[Action]) -> None:
@@ -99,7 +100,7 @@ class RelayDeadlines(RelayConnections):
             self._keys_overdue(now, out)
         elif now >= self._tools_due():
             self._tools_overdue(now, out)
-        elif (self._reply is not None or self._asked is not None) and now >= self._reply_due():
+        elif self._awaits_reply and now >= self._reply_due():
             self._reply_overdue(now, out)
         elif (turn := self._turn) is not None and now >= self._turn_due():
             self._turn_overdue(turn, now, out)
@@ -129,22 +130,18 @@ class RelayDeadlines(RelayConnections):
             self._clip_failed(turn, clip, True, now, out)
 
     def _clip_failed(self, turn: Turn, number: int, retryable: bool, now: float, out: list[Action]) -> None:
-        """The voice, ours or the agent's, makes nothing of a clip."""
+        """The DID's own voice makes nothing of a clip: what it has made is said."""
+        if retryable and turn.retry_clip(number, self._limits.retries):
+            return
+        out.append(AbandonTurn(turn.number))
         clip = turn.clip(number)
-        if clip is not None and not clip.text:
-            ask = self._reply.ask if self._reply is not None else Ask()
-            self._abandon(turn, now, out)
-            self._failed(ask, True, now, out)
-        elif retryable and turn.retry_clip(number, self._limits.retries):
-            pass
-        elif self.phase is Phase.CLOSING:
-            self._hang_up("NORMAL_TEMPORARY_FAILURE", now, out)
-        else:
-            self._abandon(turn, now, out)
-            if turn.name == LAST_RESORT:
-                self._flee(now, out)
-            elif turn.kind is Kind.GREETING:
-                self._wish = Ask(Kind.GREETING, saying(turn.text), "greeting")
+        if clip is not None and clip.is_stalled and turn.stop(now):
+            out.append(StopPlayback())  # the leg would wait for the rest of it
+        if (broken := turn.break_at(number, now)) is not None:
+            self.transcript.lasts(turn.number, number, broken.text_seconds)
+        turn.is_broken = False
+        if turn.kind is Kind.GREETING and not turn.clips:
+            self._wish = Ask(Kind.GREETING, saying(self._phrases.greeting), "greeting")
 
     # The budget is spent
 

@@ -160,7 +160,7 @@ class RelayDuties(RelayTransfers):
         self._closing_ends = now + self._limits.goodbye
         self._media_due = None
         self._last_words = words
-        if self._sessions.is_parted:
+        if self._sessions.is_parted or self._spent:  # last words that cost nothing any more
             self._close_aloud(now, out)
         else:
             self._aloud_at = now + FIRST_WORDS * self._limits.goodbye

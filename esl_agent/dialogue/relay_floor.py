@@ -131,6 +131,9 @@ class RelayFloor:
 
     def _finish(self, turn: Turn, now: float, out: list[Action]) -> None:
         """All of a turn was heard; it is in flight no more."""
+        for item in self._items.values():
+            if item.turn == turn.number:
+                self._note_heard(item)
         self._forget(turn.number)
         self._measure(turn, out, interrupted=turn.is_broken)
         if turn.kind is Kind.CLOSING:

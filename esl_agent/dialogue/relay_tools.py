@@ -76,7 +76,7 @@ class RelayTools(AgentTurns):
                 out.append(RunTool(round.turn, checked))
                 self._say_before(words if not reply.sounds else "", reply)
                 return
-            case _ if round.last is None:
+            case _ if not any(each.last for each in (*self._rounds, round) if each.turn == round.turn):
                 round.last, round.last_id = request, call.id
                 if isinstance(request, TransferRequest):
                     words = request.destination.say

@@ -6,6 +6,8 @@ own voice. The agent stays connected until somebody has the call.
 
 from __future__ import annotations
 
+import math
+
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import AbandonTurn, Action, CloseAgent, Synthesise, Transfer
@@ -26,6 +28,7 @@ class RelayTransfers(RelayTools):
     _refuge: TransferRequest | None = None
     """Who gets the call when the words before the last resort were heard."""
     _media_due: float | None = None
+    _call_ends = math.inf
 
     def _end_with(self, round: Round, now: float, out: list[Action]) -> None:
         if isinstance(round.last, TransferRequest):
@@ -35,18 +38,18 @@ class RelayTransfers(RelayTools):
 
     def _hand_over(self, request: TransferRequest, turn: int, call: str, now: float, out: list[Action]) -> None:
         """Everything was heard. First the briefing's sound, if there is to be one."""
+        handing = self._handing = Handing(request.destination, turn, call, now)
+        if self._media_due is not None:
+            self._transfer_failed("refused", now, out)
+            return
         if self._turn is not None:
             self._abandon(self._turn, now, out)
         self._drop_reply(now, out)
         self._wish = self._asked = self._caller = None
-        handing = self._handing = Handing(request.destination, turn, call, now)
         self._enter(Phase.TRANSFERRING, now)
-        if self._media_due is not None:
-            self._transfer_failed("refused", now, out)
-        else:
-            if request.briefing:
-                handing.briefings = [request.briefing, fixed_briefing(request.destination.briefing)]
-            self._brief(handing, now, out)
+        if request.briefing:
+            handing.briefings = [request.briefing, fixed_briefing(request.destination.briefing)]
+        self._brief(handing, now, out)
 
     def _brief(self, handing: Handing, now: float, out: list[Action]) -> None:
         """The briefing's sound, or that of the operator's words alone, or none: better unannounced than not at all."""
@@ -132,12 +135,13 @@ class RelayTransfers(RelayTools):
         handing = self._handing
         if self._media_due is not None:
             self._media_due = now + self._limits.media
-        round = next((each for each in self._rounds if handing and each.last_id == handing.call), None)
+        round = next((each for each in self._rounds if handing and handing.call and each.last_id == handing.call), None)
         if handing is None or round is None:
             self._close_with(self._phrases.failure, now, out)
             return
         self._enter(Phase.THINKING, now)
-        self._need_agent(now, out)
+        if now < self._call_ends:
+            self._need_agent(now, out)
         self._result(round, round.last_id, tool_message(transfer_result(handing.destination.name, reason), failed=True))
         self._round_changed(round, now, out)
 

@@ -145,7 +145,7 @@ class Turn:
 
     def add_sound(self, sound: Sound | SoundStream, now: float) -> int:
         """The next clip, whose sound nobody had to ask for; its number. A stream ends with ``synthesis_ended``."""
-        clip = ClipState(self.take_number(), "", sound=sound, asked_at=now, grown_at=now)
+        clip = ClipState(self.take_number(), "", sound=sound)
         if isinstance(sound, Sound):
             clip.whole_at = now
         self.clips.append(clip)

@@ -1,4 +1,4 @@
-"""A world around a Relay, for tests: a leg that plays in the world's own time, and a service that is told what to do."""
+"""A world around a Relay, for tests: a leg that plays in the world's own time, a service that is told what to do."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Queued:
     """A clip that the leg has and did not report yet."""
 
     play: act.Play
+    since: float
     heard: float = 0.0
 
 
@@ -42,7 +43,7 @@ class RelayWorld:
         for action in actions:
             self.log.append((self.now, action))
             if isinstance(action, act.Play):
-                self.queue.append(Queued(action, action.start))
+                self.queue.append(Queued(action, self.now, action.start))
             elif isinstance(action, act.StopPlayback):
                 self.is_cleared = True
             if self.on_action is not None:
