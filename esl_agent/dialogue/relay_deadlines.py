@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from esl_agent.dialogue.actions import AbandonTurn, Action, StopPlayback
 from esl_agent.dialogue.deadlines import WARNING_PAUSE
@@ -22,7 +21,6 @@ class RelayDeadlines(RelayConnections):
     _warns_at = math.inf
     _is_stopping = False
     """An operator ends the call, not the clock."""
-    _spent: Literal["", "call", "day"] = ""
 
     def _deadline(self) -> float | None:
         """The first of all deadlines, as of now."""

@@ -8,6 +8,7 @@ caller's language; by the DID's own where the agent is not there, or does not be
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from esl_agent.dialogue.actions import Action, CloseAgent, Gathered
 from esl_agent.dialogue.digits import KEYS, Collector, words
@@ -31,6 +32,8 @@ class RelayDuties(RelayTransfers):
     _aloud_at = math.inf
     """When the DID's own voice says the last words, because the agent has not begun to."""
     _last_words = ""
+    _spent: Literal["", "call", "day"] = ""
+    """Whose budget is used up: nobody's, the call's, or that of all of the DID's calls today."""
 
     def _prepare(self) -> None:
         super()._prepare()
