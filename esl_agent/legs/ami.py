@@ -196,7 +196,7 @@ class AmiClient:
 
     def _closed(self, reason: str) -> None:
         self.is_connected = False
-        self.trouble = reason
+        self.trouble = reason.removeprefix(f"{self.peer}: ")
 
     def _drop(self, reason: str) -> None:
         self.is_connected = False
@@ -208,10 +208,10 @@ class AmiClient:
 
     def _say(self, trouble: str) -> None:
         """One line for a trouble, not one for every try."""
-        self.trouble = trouble
-        if trouble != self._has_had_trouble and not self._is_closed:
-            self._has_had_trouble = trouble
-            log.warning("%s: %s; it is tried again", self.peer, trouble.removeprefix(f"{self.peer}: "))
+        self.trouble = trouble.removeprefix(f"{self.peer}: ")
+        if self.trouble != self._has_had_trouble and not self._is_closed:
+            self._has_had_trouble = self.trouble
+            log.warning("%s: %s; it is tried again", self.peer, self.trouble)
 
 
 def pause(tries: int, first: float, last: float) -> float:

@@ -11,7 +11,7 @@ from gevent.event import AsyncResult
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
-from esl_agent.legs.asterisk import Done
+from esl_agent.legs.asterisk import CAUSES, Done
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
@@ -53,11 +53,12 @@ class AmiControl:
     # What the directory tells
 
     def gone(self, cause: int) -> None:
-        """The channel has ended: commands are refused from now on, for Asterisk may give its name to another."""
+        """The channel has ended: commands are refused from now on, for Asterisk may give its name to another. ``cause``
+        0: nobody said (the caller's BYE while the application AudioSocket runs, 22.10.1), which is a normal end."""
         if self._cause is None:
-            self._cause = cause
+            self._cause = cause or CAUSES["NORMAL_CLEARING"]
             if self._hung_up is not None:
-                guarded(self._hung_up, cause)
+                guarded(self._hung_up, self._cause)
 
     # Control
 

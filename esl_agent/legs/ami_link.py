@@ -191,7 +191,7 @@ class AmiLink:
                 data = self._sock.recv(_RECEIVE_BYTES)
                 if not data:
                     self._parser.eof()
-                    self.close(f"{self.peer} closed the connection")
+                    self.close(f"{self.peer}: closed by the other side")
                     return
                 self.heard_at = time.monotonic()
                 self.bytes += len(data)
