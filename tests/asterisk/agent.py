@@ -38,6 +38,7 @@ records: {{directory: "{directory}/records"}}
 log: {{private: true}}
 asterisk:
   enabled: true
+  {more}
   audiosocket: {{port: {audiosocket}}}
   websocket: {{listen: "127.0.0.1:{websocket}"}}
   ami: {{server: "{ami}", secret_file: "{directory}/ami.secret"}}
@@ -93,28 +94,43 @@ class EarStt:
         yield Transcript(self._text, final=True, confidence=1.0)
 
 
-class Agent:
-    """The service with every door to ``asterisk`` open, or without AMI and ARI. DIDs 5000 to 5009 answer."""
+def write_conf(
+    directory: Path,
+    asterisk: RealAsterisk,
+    *,
+    ami: bool = True,
+    ari: bool = True,
+    ari_more: str = "",
+    more: str = "",
+    greeting: str = GREETING,
+) -> int:
+    """A configuration below ``directory``; the port of its AudioSocket server. That is the one that calls without a
+    port in their number go to, but where neither AMI nor ARI is asked for."""
+    ports = asterisk.ports if ami or ari else free_ports()
+    text = AGENT.format(
+        directory=directory,
+        audiosocket=ports.audiosocket,
+        websocket=ports.websocket,
+        ami=f"127.0.0.1:{ports.ami}" if ami else "",
+        ari=f"http://127.0.0.1:{ports.http}" if ari else "",
+        ari_more=ari_more,
+        more=more,
+    )
+    (directory / "agent.yaml").write_text(text)
+    (directory / "ami.secret").write_text(asterisk.secrets.ami)
+    (directory / "ari.secret").write_text(asterisk.secrets.ari)
+    (directory / "dids").mkdir()
+    for n in range(10):
+        (directory / "dids" / f"500{n}.yaml").write_text(DID.format(did=f"500{n}", greeting=greeting))
+    return ports.audiosocket
 
-    def __init__(
-        self, directory: Path, asterisk: RealAsterisk, *, ami: bool = True, ari: bool = True, ari_more: str = ""
-    ) -> None:
-        ports, own = asterisk.ports, free_ports()
-        self.audiosocket = ports.audiosocket if ami else own.audiosocket
-        text = AGENT.format(
-            directory=directory,
-            audiosocket=self.audiosocket,
-            websocket=ports.websocket if ami else own.websocket,
-            ami=f"127.0.0.1:{ports.ami}" if ami else "",
-            ari=f"http://127.0.0.1:{ports.http}" if ari else "",
-            ari_more=ari_more,
-        )
-        (directory / "agent.yaml").write_text(text)
-        (directory / "ami.secret").write_text(asterisk.secrets.ami)
-        (directory / "ari.secret").write_text(asterisk.secrets.ari)
-        (directory / "dids").mkdir()
-        for n in range(10):
-            (directory / "dids" / f"500{n}.yaml").write_text(DID.format(did=f"500{n}", greeting=GREETING))
+
+class Agent:
+    """The service with every door to ``asterisk`` open, but as ``conf`` (see ``write_conf``) says. DIDs 5000 to 5009
+    answer."""
+
+    def __init__(self, directory: Path, asterisk: RealAsterisk, **conf: Any) -> None:
+        self.audiosocket = write_conf(directory, asterisk, **conf)
         self.notes: dict[str, list[Note]] = defaultdict(list)
         self.ears: dict[str, EarStt] = {}
         config = configuration.load(directory, environment={})

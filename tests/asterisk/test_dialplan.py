@@ -15,7 +15,7 @@ from tests.asterisk.switch import REPOSITORY
 pytestmark = pytest.mark.system
 APOLOGY = recording(REPOSITORY / "freeswitch/sounds/unavailable.wav")
 #: Enough of it to know it by.
-ITS_BEGIN = Sound(APOLOGY.pcm[: APOLOGY.rate * 2 * 2], APOLOGY.rate)
+ITS_BEGIN = Sound(APOLOGY.pcm[: round(1.5 * APOLOGY.rate) * 2], APOLOGY.rate)
 WORDS = telephone(recording("hello-world"), 8000)
 
 
@@ -26,8 +26,8 @@ def until(condition, seconds=5.0):
 
 
 def hears_the_apology(call: SipCall) -> bool:
-    until(lambda: call.sound.heard().seconds > 5.5, 10)
-    return likeness(call.sound.heard(), ITS_BEGIN)[0] > 0.9
+    until(lambda: likeness(call.sound.heard(), ITS_BEGIN)[0] > 0.9, 12)
+    return True
 
 
 def test_a_call_over_the_trunk_reaches_the_agent_at_24_khz_and_hears_it(caller, stand_in):
@@ -53,12 +53,12 @@ def test_keys_reach_the_agent_in_order(caller, stand_in):
     until(lambda: stand_in.keys == "17*#")
 
 
-def test_where_no_agent_listens_the_caller_hears_why(asterisk, caller):
-    """The call was not answered before: it could have gone to a person instead."""
-    call = caller.dial("9000095000")
-    assert hears_the_apology(call)
-    assert call.wait_over(10)
-    assert "cause=41" in call.facts[-1][2]
+def test_where_no_agent_listens_the_caller_hears_why_at_every_door(asterisk, caller):
+    """The calls were not answered before: they could have gone to a person instead."""
+    calls = [caller.dial(number) for number in ("9000095000", "ari.5000", "ws.5000")]
+    assert all(hears_the_apology(call) for call in calls)
+    assert calls[0].wait_over(10)
+    assert "cause=41" in calls[0].facts[-1][2]
     assert "DIALSTATUS=CHANUNAVAIL HANGUPCAUSE=38" in asterisk.log
 
 
@@ -88,16 +88,6 @@ def test_nothing_is_left_of_calls_that_are_over(asterisk, caller, stand_in):
     for call in calls:
         call.hang_up()
     until(lambda: not asterisk.channels())
-
-
-def test_an_agent_that_has_not_registered_with_ari_leaves_the_caller_to_the_dialplan(asterisk, caller):
-    call = caller.dial("ari.5000")
-    assert hears_the_apology(call)
-
-
-def test_a_web_socket_that_nobody_serves_leaves_the_caller_to_the_dialplan(asterisk, caller):
-    call = caller.dial("ws.5000")
-    assert hears_the_apology(call)
 
 
 def test_nobody_gets_from_the_trunk_to_the_telephones(asterisk, caller):
