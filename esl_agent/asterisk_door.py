@@ -18,7 +18,7 @@ from gevent.event import Event as Flag
 from esl_agent.config import DidConfig
 from esl_agent.config.asterisk import AsteriskSettings
 from esl_agent.dialogue.template import variables
-from esl_agent.errors import LegError
+from esl_agent.errors import LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
 from esl_agent.legs.ami_originate import AmiDialler, AmiOutgoing
@@ -181,7 +181,11 @@ class AsteriskDoor:
 
     def _take(self, line: _Line, name: str, told: Caller, make: Callable[[Post], MediaStream]) -> None:
         """``told``: what the line itself says of its caller."""
-        found = self._who(name)
+        try:
+            found = self._who(name)
+        except LegClosed as error:
+            log.info("call=%s is not taken: %s", line.id, error)
+            return
         if found is None and self._settings.unknown == "refuse" and self._is_told_of_calls:
             log.error("call=%s neither AMI nor ARI knows this line: closed, as asterisk.unknown says", line.id)
             line.hang_up()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 import gevent
 from gevent.event import Event as Flag
 
+from esl_agent.errors import LegClosed
 from esl_agent.legs.ari import AriClient, Lane, ignored
 from esl_agent.legs.ari_call import DID_VARIABLE, AriCall
 from esl_agent.legs.ari_outbound import Outgoing
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 CALL_VARIABLE = "ESL_AGENT_CALL"
 #: Seconds that callers have at our stop to be sent on.
 STOP_SECONDS = 2.0
+#: Names of lines that are remembered beyond their calls: three for each, and they come within seconds or never.
+MAX_ENDED = 300
+_ENDED = "the call has ended before its line was taken"
 
 
 class AriCalls:
@@ -69,6 +74,7 @@ class AriCalls:
         """Calls that we make and nobody has answered yet, by their channel's id."""
         self._by_channel: dict[str, AriCall] = {}
         self._lines: dict[str, AriCall] = {}  # whose line has not come yet: by UUID, by the channel's id and its name
+        self._ended: deque[str] = deque(maxlen=MAX_ENDED)  # lines that nobody asked for before their call ended
         self._named = Flag()  # one more channel has its name
         self._prefix = Names.prefix(client.app)
         self._sweep = Sweep(client, self)
@@ -97,8 +103,10 @@ class AriCalls:
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         """``line``: the UUID that AudioSocket brings, or of chan_websocket the channel's id, its name or the call's id.
-        Each call's line is found once."""
+        Each call's line is found once. Raises LegClosed for the line of a call that has ended meanwhile."""
         deadline = time.monotonic() + patience
+        if line in self._ended:
+            raise LegClosed(_ENDED)
         while (call := self._lines.get(line)) is None:
             self._named.clear()
             left = deadline - time.monotonic()
@@ -107,7 +115,9 @@ class AriCalls:
         self._forget_line(call)
         call.line_came()
         call.settled.wait(max(deadline - time.monotonic(), self._client.timeout))
-        return None if call.steps.has_left else (call.caller, call)
+        if call.steps.has_left:
+            raise LegClosed(_ENDED)
+        return call.caller, call
 
     def line_came(self, line: str) -> None:
         """Our server has the line of that UUID, and takes it: its call may be answered, so that sound comes."""
@@ -219,13 +229,16 @@ class AriCalls:
             self._lines[name] = call
             self._named.set()
 
-    def _forget_line(self, call: AriCall) -> None:
-        for name in [each for each, found in self._lines.items() if found is call]:
+    def _forget_line(self, call: AriCall) -> list[str]:
+        """The names that it had."""
+        names = [each for each, found in self._lines.items() if found is call]
+        for name in names:
             del self._lines[name]
+        return names
 
     def _over(self, call: AriCall) -> None:
         self.calls.pop(call.id, None)
-        self._forget_line(call)
+        self._ended.extend(self._forget_line(call))
         for channel in (call.steps.caller, call.steps.names.media):
             if self._by_channel.get(channel) is call:
                 del self._by_channel[channel]

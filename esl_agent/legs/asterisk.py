@@ -103,7 +103,8 @@ class Directory(Protocol):
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         """Who is behind the line: its UUID (AudioSocket) or its channel's name (chan_websocket). The news may come up
-        to ``patience`` seconds after the line; waits cooperatively."""
+        to ``patience`` seconds after the line; waits cooperatively. Raises LegClosed where the call behind it has ended
+        meanwhile: nobody is to be talked with."""
 
 
 class NoControl:

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from ari_lab import AriLab, Found, Told
 
-from esl_agent.errors import CommandRefused, CommandTimeout
+from esl_agent.errors import CommandRefused, CommandTimeout, LegClosed
 from esl_agent.legs import ari, ari_call, ari_sweep
 from esl_agent.testing.pretend_ari import PretendChannel
 from esl_agent.testing.pretend_ari_http import Trouble
@@ -436,6 +436,45 @@ def test_a_slow_asterisk_serves_two_callers_at_once(lab):
     lab.asterisk.hang_up(channels[0].id)
     assert lab.until(lambda: len(lab.calls.calls) == 3)
     assert len(lab.asterisk.bridges) == 3
+
+
+def test_a_caller_who_comes_back_unannounced_is_a_new_call(lab):
+    channel, found = lab.talking()
+    lab.asterisk.allowed = lab.asterisk.allowed - {"StasisEnd"}  # as if it had been lost
+    found.is_known = False
+    lab.asterisk.enter(channel, ("4930124",))
+    assert lab.until(lambda: lab.found[-1].is_known)
+    assert lab.until(lambda: found.is_ended and found.causes == [16])
+    assert len(lab.calls.calls) == 1
+    assert lab.found[-1].caller.did == "4930124"
+
+
+def test_the_line_of_a_call_that_has_ended_is_not_taken_for_a_strangers(lab, monkeypatch):
+    find = lab.calls.find
+    monkeypatch.setattr(lab.calls, "find", lambda *_: None)
+    channel = lab.asterisk.call()
+    assert lab.until(lambda: len(lab.found) == 1)
+    lab.asterisk.hang_up(channel.id)
+    assert lab.until(lab.is_clean)
+    with pytest.raises(LegClosed):
+        find(lab.found[0].line, 0.0)
+
+
+def test_who_hangs_up_while_the_line_is_looked_up_is_not_taken(lab, monkeypatch):
+    errors = []
+
+    def take(found, line):
+        try:
+            lab.calls.find(line, 1.0)
+        except LegClosed as error:
+            errors.append(error)
+
+    monkeypatch.setattr(lab, "take", take)
+    lab.asterisk.troubles.append(Trouble(to("/answer"), before=0.05))
+    channel = lab.asterisk.call()
+    assert lab.until(lambda: bool(lab.asterisk.asked_for("/answer")))
+    lab.asterisk.hang_up(channel.id)
+    assert lab.until(lambda: len(errors) == 1 and lab.is_clean())
 
 
 def test_a_connection_that_drops_instead_of_replying_frees_the_call(lab):
