@@ -111,7 +111,7 @@ class AudioSocketServer:
     def _accept(self, sock: Any, peer: Any) -> None:
         if not self._may_enter(str(peer[0])):
             self.refused += 1
-            log.warning("audiosocket: %s is not among the allowed addresses; closed", peer[0])
+            log.warning("audiosocket: %s is not in asterisk.audiosocket.allow; closed", peer[0])
             sock.close()
         elif len(self._connections) - len(self._lines) >= MAX_STRANGERS:
             self.refused += 1

@@ -16,7 +16,7 @@ from esl_peer import until
 from gevent.event import Event as Flag
 
 from esl_agent.errors import LegError
-from esl_agent.legs import audiosocket_line
+from esl_agent.legs import audiosocket_line, audiosocket_server
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_server import AudioSocketServer
 from esl_agent.testing.pretend_audiosocket import PretendAudioSocket
@@ -414,6 +414,30 @@ def test_only_those_who_are_allowed_may_connect(calls, allow, is_in):
             assert server.refused == 1
 
 
+def test_an_ipv4_address_is_known_in_its_ipv6_clothes():
+    server = AudioSocketServer("::", 0, lambda line: None, allow=("127.0.0.0/8",))
+    assert [server._may_enter(each) for each in ("::ffff:127.0.0.1", "::1", "fe80::1%eth0")] == [True, False, False]
+
+
+def test_connections_that_say_nothing_do_not_pile_up_and_calls_go_on(server, calls, monkeypatch):
+    monkeypatch.setattr(audiosocket_server, "MAX_STRANGERS", 2)
+    caller = phone(server)
+    caller.say(bytes(960))
+    calls.line  # noqa: B018
+    silent = [raw(server), raw(server)]
+    until(lambda: len(server._connections) == 3)
+    with raw(server) as one_more:
+        assert all_of(one_more) in (b"", b"RESET")
+    assert (server.refused, server.line_count) == (1, 1)
+    silent.pop().close()
+    until(lambda: len(server._connections) == 2)
+    other = phone(server)
+    until(lambda: server.line_count == 2)
+    for each in (other, caller):
+        each.hang_up()
+    silent.pop().close()
+
+
 def test_a_port_in_use_is_said(server):
     with pytest.raises(LegError, match=f"cannot listen at 127.0.0.1:{server.bound_port}"):
         AudioSocketServer("127.0.0.1", server.bound_port, lambda line: None).start()
@@ -479,6 +503,24 @@ def test_a_peer_that_reads_again_gets_the_rest_of_the_frame_first_and_then_the_n
         assert not line._writer.stuck_at
         line.send(bytes(960))
         assert len(sock.recv(65536)) == 963
+
+
+def test_a_goodbye_leaves_behind_the_rest_of_a_frame_that_was_not_taken_at_once(server, calls, monkeypatch):
+    monkeypatch.setattr(audiosocket_line, "GOODBYE_SECONDS", 5.0)
+    monkeypatch.setattr(audiosocket_line, "STUCK_SECONDS", 5.0)
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        line = calls.line
+        frames = fill(line)
+        line.send(bytes(960))
+        line.hang_up()
+        data = b""
+        while not data.endswith(wire.GOODBYE_FRAME) or (len(data) - 3) % 963:
+            more = sock.recv(65536)
+            assert more
+            data += more
+    assert len(data) == frames * 963 + 3
+    assert all(data[at : at + 3] == b"\x13\x03\xc0" for at in range(0, frames * 963, 963))
 
 
 # the end of the service, and what is left
