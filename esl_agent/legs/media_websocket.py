@@ -5,8 +5,9 @@ Facts behind it (chan_websocket.c and measured, 22.10.1):
 - Asterisk holds up to 1000 frames and gives one out every 20 ms by a clock of its own, so sound sent ahead hides our
   lateness. It says nothing while it has none: no RTP leaves then, and silence has to be sent.
 - What piled up stays piled up while we send in real time. So sound goes ahead of its time, silence hardly: after every
-  pause the queue is short again, and a clip begins at once.
-- FLUSH_MEDIA throws away what is held, with its marks; whatever is sent next is heard next.
+  pause the queue is short again.
+- FLUSH_MEDIA throws away what is held, with its marks; whatever is sent next is heard next. So a clip that follows
+  silence begins in the next 20 ms.
 - A mark is told when everything before it has left and the frame after it does.
 """
 
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from esl_agent.audio.pcm import FRAME_SECONDS
+from esl_agent.audio.pcm import FRAME_SECONDS, frame_bytes
 from esl_agent.audio.playout import Began, News, Playout, faded
 from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, PlaybackBegan, Played
 from esl_agent.legs.audiosocket_media import MAX_PAUSE
@@ -30,12 +31,15 @@ from esl_agent.wire import chan_websocket as wire
 #: Frames of sound with Asterisk ahead of their time: a hub that is late by less is not heard. A new volume is heard
 #: that much later.
 AHEAD = 5
-#: Frames of silence with Asterisk. A clip begins that much later.
+#: Frames of silence with Asterisk.
 IDLE = 2
 #: A mark is sent with every clip's beginning and end, and with every so many frames, to know Asterisk's clock.
 MARK_EVERY = 25
 #: A mark that is later than this is not waited for: Asterisk before 20.18 and 22.8 knows none.
 MARK_PATIENCE = 0.5
+
+#: Seconds by which we may be wrong about the moment a frame leaves Asterisk.
+UNSURE = 0.005
 
 _Key = tuple[int, int]
 
@@ -61,8 +65,11 @@ class MediaWebSocketMedia:
         self._post = post
         self._clock = clock
         self._playout = Playout(line.rate)
+        self._silence = bytes(frame_bytes(line.rate))
         self._queue = FarQueue(clock())
-        self._frames: deque[tuple[int, bytes, bool]] = deque()  # number, frame, is it sound: what is with Asterisk
+        self._frames: deque[tuple[int, bytes, bool]] = (
+            deque()
+        )  # number, frame, is it sound: what is with Asterisk, and one
         self._marks: deque[tuple[int, Sequence[News]]] = deque()  # not yet told: frame, what is true when it leaves
         self._begun: dict[_Key, int] = {}  # the frame that a clip began in
         self._starts: dict[_Key, float] = {}
@@ -145,19 +152,32 @@ class MediaWebSocketMedia:
     def _fill(self, messages: list[bytes | str], first: bytes = b"") -> None:
         """Send what Asterisk should have now, after ``messages`` and the frame ``first``, in one write."""
         now = self._clock()
-        if first:
-            self._give(first, False, (), now, messages)
-        if self._may_send:
-            waiting = self._queue.waiting(now)
-            while waiting < AHEAD and ((is_sound := self._playout.is_ready) or waiting < IDLE):
-                frame, news = self._playout.next_frame()
-                self._give(frame, is_sound, news, now, messages)
-                waiting += 1
-        left = self._queue.left(now)
-        while self._frames and self._frames[0][0] < left:
+        while self._frames and self._queue.leaves(self._frames[0][0]) < now - UNSURE:
             self._frames.popleft()
+        if first:
+            self._give(first, True, (), now, messages)
+        if self._may_send:
+            self._skip_silence(now, messages)
+            waiting = self._queue.waiting(now)
+            while waiting < AHEAD and ((is_ready := self._playout.is_ready) or waiting < IDLE):
+                frame, news = self._playout.next_frame()
+                self._give(frame, is_ready or frame != self._silence, news, now, messages)
+                waiting += 1
         if messages:
             self._line.send(messages)
+
+    def _skip_silence(self, now: float, messages: list[bytes | str]) -> None:
+        """Where there is something to say and Asterisk has only silence, that need not be waited for."""
+        if any(is_sound for _, _, is_sound in self._frames):
+            return
+        if not self._playout.is_ready or not self._queue.waiting(now):
+            return
+        messages.append(self._command(wire.Command.FLUSH_MEDIA))
+        self._queue.flush(now)
+        self._frames.clear()
+        self._next_mark = self._queue.sent
+        while self._marks:
+            self._tell(self._marks.popleft()[1])
 
     def _give(
         self, frame: bytes, is_sound: bool, news: Sequence[News], now: float, messages: list[bytes | str]
