@@ -22,7 +22,7 @@ from gevent.event import AsyncResult, Event
 from esl_agent.errors import LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_control import AmiControl
-from esl_agent.legs.ami_originate import DID_VARIABLE, AmiDialler
+from esl_agent.legs.ami_originate import DID_VARIABLE
 from esl_agent.legs.asterisk import Caller, Control
 from esl_agent.wire.ami import Message
 
@@ -33,7 +33,7 @@ MAX_LINES = 10_000
 #: Seconds after which a line is forgotten whose Hangup never came.
 MAX_AGE = 6 * 3600.0
 #: Seconds that a line's news may be late before all channels are asked for.
-SCAN_AFTER = 0.15
+SCAN_AFTER = 0.05
 #: Seconds between two questions for all channels: a stranger who opens line after line costs one a second.
 SCAN_EVERY = 1.0
 #: Variables of one call, and characters of one value, number or name.
@@ -74,7 +74,6 @@ class AmiCalls:
         client.on_event("Newexten", self._connected_app, header="Application", value="AudioSocket")
         client.on_event("Hangup", self._hung_up)
         client.on_connected(self._resynchronise)
-        self.originate = AmiDialler(client).originate
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         deadline = time.monotonic() + patience

@@ -263,7 +263,7 @@ def test_an_asterisk_without_match_criteria_gets_regular_expressions(server, con
     assert len(server.sessions[0].events) == 1
 
 
-def test_a_user_that_may_not_filter_does_without_the_dialplans_flood(server, connect):
+def test_a_user_that_may_not_filter_hears_what_it_may_and_passes_over_the_rest(server, connect):
     server.may_filter = False
     client = connect(start=False)
     heard = []
@@ -272,7 +272,12 @@ def test_a_user_that_may_not_filter_does_without_the_dialplans_flood(server, con
     client.start()
     until(lambda: client.is_connected)
     assert not client.is_filtered
-    assert server.sessions[0].mask == {"call"}
+    caller = server.call_in()
+    server.emit([("Event", "Newexten"), ("Application", "NoOp"), ("AppData", "")])
+    server.dial(caller, "AudioSocket/127.0.0.1:9092-6517abaa-99bc-4044-9edc-31d26f4a00a7")
+    until(lambda: heard)
+    assert [each.event for each in heard] == ["DialBegin"]
+    assert len(server.sessions[0].events) > 4
 
 
 def test_a_subscriber_that_fails_harms_nobody_else(server, connect):

@@ -17,6 +17,7 @@ from esl_agent.legs import ami_calls, ami_control, ami_originate
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
 from esl_agent.legs.ami_control import plain
+from esl_agent.legs.ami_originate import AmiDialler
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, Rang
 from esl_agent.testing.pretend_ami import PretendAmi
 from tests.legs.test_ami import until
@@ -43,7 +44,7 @@ def server():
 def calls(server):
     client = AmiClient(*server.address, server.user, server.secret, timeout=1.0, first_retry=0.005, last_retry=0.02)
     calls = AmiCalls(client, "ai-transfer")
-    calls.client = client  # for the tests
+    calls.client, calls.dialler = client, AmiDialler(client)  # for the tests
     client.start()
     until(lambda: client.is_connected)
     yield calls
@@ -173,13 +174,10 @@ def test_calls_that_are_up_when_we_connect_are_found(server, calls, how):
 
 
 def test_who_may_not_see_the_dialplan_finds_the_application_by_asking(server, calls):
-    server.may_filter = False
-    server.drop()
-    until(lambda: server.logins == 2)
-    until(lambda: calls.client.is_connected)
     calls._scanned_at = float("-inf")
     caller = server.call_in(number="1")
     line, _ = a_line()
+    server.sessions[0].mask.discard("dialplan")
     server.run_app(caller, line)
     assert calls.find(line, PATIENCE)[0].channel == caller.name
 
@@ -405,7 +403,7 @@ def test_a_call_that_is_over_is_freed_without_the_collector(server, calls):
 
 def dial(calls, news, number="4930123", **options):
     options = {"did": "4930555", "trunk": "trunk", "context": "ai-outbound", **options}
-    return calls.originate(number, news.append, **options)
+    return calls.dialler.originate(number, news.append, **options)
 
 
 @pytest.mark.parametrize("hangup_comes_first", [False, True])
@@ -588,3 +586,26 @@ def test_a_call_of_another_who_uses_the_same_asterisk_is_none_of_ours(server, ca
     server.emit([("Event", "OriginateResponse"), ("ActionID", "1"), ("Response", "Failure"), ("Reason", "0")])
     gevent.sleep(0.005)
     assert news == [Rang()]
+
+
+@pytest.mark.parametrize("ending", ["answered", "refused", "cancelled"])
+def test_a_call_we_made_is_freed_without_the_collector(server, calls, ending, monkeypatch):
+    monkeypatch.setattr(ami_originate, "GRACE", 0.0)
+    news = []
+    outgoing = dial(calls, news)
+    until(lambda: news)
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(outgoing)
+        if ending == "answered":
+            server.answer(server.called())
+        elif ending == "refused":
+            server.refuse(server.called(), 486)
+        else:
+            outgoing.cancel()
+        until(lambda: len(news) == 2)
+        del outgoing
+        until(lambda: gone() is None)
+    finally:
+        gc.enable()
