@@ -59,6 +59,10 @@ def run(config: Config, number: str, lines_in: Iterable[str], out: TextIO) -> No
     if did is None:
         known = ", ".join(each.key.removeprefix("= ") for each in config.dids) or "none"
         raise ConfigError([f"nobody answers {number!r}: no file of dids/ is for it, and none is the default ({known})"])
+    if did.has_agent:
+        raise ConfigError(
+            [f"talk: {number} is answered by a realtime agent, which needs sound: call it with a telephone"]
+        )
     with beside(config.constants):
         models = [registry.make("llm", llm.name, llm.options, did.context) for llm in did.engines.llm]
     model = ResilientModel(models, did.settings.resilience, did.cascade.limits)

@@ -116,12 +116,14 @@ def test_what_has_no_effect_with_an_agent_is_told_where_the_did_says_it(conf: Co
     conf.agent("defaults: {stt: vosk, endpointing: {silence: 1}}\n")
     config = conf.load(
         f"{AGENT}llm: {{engine: rules}}\nlanguages: {{de: {{prompt: y}}}}\nendpointing: {{silence: 1}}\n"
+        "barge_in:\n  enabled: true\n  hesitate: duck\n"
     )
     told = [line for line in advice(config, date(2026, 11, 21)) if "no effect with agent" in line]
     assert [line.partition("a.yaml:")[2].partition(": no effect")[0] for line in told] == [
         "4: llm",
         "5: languages",
         "6: endpointing",
+        "9: barge_in.hesitate",
     ]
     assert config.dids[0].languages == {}
     assert config.dids[0].offered_languages == ("en",)
@@ -154,6 +156,16 @@ def test_an_agent_without_a_price_under_a_budget_is_named(conf: Conf) -> None:
     assert not [line for line in advice(config, date(2026, 11, 21)) if "prices" in line]
     conf.agent("prices: {openai/gpt-realtime*: {minute: 1}}\n")
     assert [line for line in advice(conf.load(did), date(2026, 11, 21)) if "no effect on the agent engine" in line]
+
+
+@pytest.mark.parametrize("command", [["talk", "5000"], ["demo", "--did", "5000"]])
+def test_who_has_no_telephone_is_told_that_an_agent_needs_one(
+    conf: Conf, command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    conf.load(AGENT)
+    out = ["--out", str(tmp_path / "out")] if command[0] == "demo" else []
+    assert cli.main([*command, "--conf", str(conf.path), *out]) == 2
+    assert f"{command[0]}: 5000 is answered by a realtime agent" in capsys.readouterr().err
 
 
 def test_check_says_which_number_has_an_agent(conf: Conf, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,11 +31,15 @@ IDLE_WITH_AGENT: Mapping[str, str] = {
     "stt": "the agent listens by itself",
     "llm": "the agent thinks by itself",
     "languages": "the agent changes its language by itself; the prompt may say which ones it speaks",
+    "vad": "the agent judges what is speech; see its turn_detection",
     "endpointing": "the agent judges when the caller has finished; see its turn_detection",
     "early_reply": "the agent answers as soon as it judges that the caller has finished",
     "expect": "the agent understands what it understands",
     "filler": "the agent says for itself that it needs a moment",
+    "history": "the agent's service keeps the conversation",
 }
+#: What of barge_in holds for an agent too: it stops for speech at once, and does not go on with what it was saying.
+BARGE_IN_OF_AGENT = ("enabled", "greeting", "uninterruptible")
 
 _DIALLED = r"^\+?[0-9*#(][0-9*#() ./-]{0,39}$"
 _SEPARATORS = re.compile(r"[+() ./-]")

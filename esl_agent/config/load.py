@@ -11,6 +11,7 @@ from typing import Any
 
 from esl_agent.config import constants
 from esl_agent.config.did import (
+    BARGE_IN_OF_AGENT,
     IDENTITY,
     IDLE_WITH_AGENT,
     STAGES,
@@ -233,6 +234,10 @@ def _idle(own: Document) -> Iterator[str]:
     for key, instead in IDLE_WITH_AGENT.items():
         if key in own.data:
             yield f"{own.place((key,))}: {key}: no effect with agent: {instead}"
+    barge_in = own.data.get("barge_in")
+    for key in barge_in if isinstance(barge_in, dict) else ():
+        if key not in BARGE_IN_OF_AGENT:
+            yield f"{own.place(('barge_in', key))}: barge_in.{key}: no effect with agent: it stops for speech at once"
 
 
 def _language(

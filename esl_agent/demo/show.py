@@ -126,6 +126,10 @@ def config_for(config: Config, records: Path, number: str = NUMBER) -> Config:
     if did is None:
         known = ", ".join(each.key.removeprefix("= ") for each in config.dids)
         raise ConfigError([f"demo: nobody answers {number}; call one that is answered with --did: {known}"])
+    if did.has_agent:
+        raise ConfigError(
+            [f"demo: {number} is answered by a realtime agent; the demo shows recogniser, model and voice"]
+        )
     calls, sound = (f"127.0.0.1:{port}" for port in _free_ports(2))
     service = config.service
     s1 = dataclasses.replace(service.audio.s1_listener, enabled=False)
