@@ -216,6 +216,7 @@ class Relay(RelayDeadlines):
         self._caller = (session, item)
         self._silences = self._used = self._refused = 0
         self._hold_ends = 0.0
+        self._speech_ended = None
         turn = self._turn
         if turn is not None and not self._may_interrupt(turn):
             return

@@ -141,6 +141,8 @@ class AgentTurns(RelayFloor):
             self._not_called(reply, calls, out)
         elif calls:
             self._called(reply, calls, turn, now, out)
+        elif event.status == "cancelled" and self._caller is not None:
+            pass  # the service stopped for the caller, and answers what they say
         elif event.status == "failed" or not (reply.sounds or self._may_be_silent(turn)):
             self._failed(reply.ask, reply.sounds > 0, now, out)
 

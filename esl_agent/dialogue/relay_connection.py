@@ -14,11 +14,14 @@ from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_duties import RelayDuties
 from esl_agent.dialogue.relay_state import Ask
 from esl_agent.dialogue.transcript import UNHEARD
+from esl_agent.dialogue.turn import Turn
 
 #: Frames of the caller's that are kept while nobody is connected, the newest: two seconds.
 KEPT_FRAMES = 100
 #: What an agent is told of a greeting that the DID's own voice says meanwhile.
 GREETED = "The caller is being greeted already, with these words; do not greet them again: "
+#: What an agent is told that took over while words of the one before it were heard, and then interrupted.
+HEARD_ONLY = "(I interrupted you; of your last answer I heard no more than: {})"
 
 
 class RelayConnections(RelayDuties):
@@ -117,6 +120,13 @@ class RelayConnections(RelayDuties):
                 self._give_up(now, out)
             else:
                 self._need_agent(now, out)
+
+    def _settled(self, turn: Turn, out: list[Action]) -> None:
+        """An agent that took over was told of words that turn out not to have been heard."""
+        items = [item for item in self._items.values() if item.turn == turn.number]
+        super()._settled(turn, out)
+        if any(item.session < self._sessions.count and (item.is_cut or not item.heard) for item in items):
+            self._tell(HEARD_ONLY.format(self.transcript.agent_text(turn.number) or "-"), out)
 
     def _lost(self, now: float, out: list[Action]) -> None:
         if (session := self._sessions.serving) is not None:

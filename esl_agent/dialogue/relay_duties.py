@@ -115,6 +115,7 @@ class RelayDuties(RelayTransfers):
             self._used = self._refused = 0
             self.transcript.pressed(words(digits))
             self._tell(words(digits), out)
+        if digits or self.transcript.owes_reply:  # the key may have stopped an answer
             self._wish = Ask()
 
     def _answer_question(self, question: Question, instead: str, now: float, out: list[Action]) -> None:
