@@ -275,7 +275,8 @@ class AgentSession(Protocol):
         """The next sound of the caller, in the brief's format."""
 
     def respond(self, instructions: str = "") -> None:
-        """Respond now; ``instructions`` for this once, in place of the brief's."""
+        """Respond now, or once the response that is under way has ended (of several that wait the last counts);
+        ``instructions`` for this once, in place of the brief's. One that is refused begins and ends as failed."""
 
     def tell(self, text: str) -> None:
         """Add a message of the caller's."""

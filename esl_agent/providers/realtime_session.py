@@ -194,6 +194,8 @@ class RealtimeSession:
         if code == _IS_ACTIVE:
             self._wish = wish if self._wish is None else self._wish
             return ()
+        if self._reading.response:  # whoever waits for one has that of the service
+            return ()
         refused = f"refused.{id}"
         return (ResponseBegan(refused), ResponseEnded(refused, "failed", error=code))
 
