@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -204,23 +205,23 @@ def _key(line: str) -> str:
 
 
 def _lines_among(channels: list[Message]) -> Iterable[tuple[str, Message]]:
-    """(key of a line, its caller's Status) of the calls that are up."""
+    """(key of a line, its caller's Status) of the calls that are up: who is in the bridge with a line; before there is
+    one, who dials it."""
+    in_bridge: dict[str, list[Message]] = defaultdict(list)
+    dialling: dict[str, list[Message]] = defaultdict(list)
     for each in channels:
-        name, application, data = each.get("Channel"), each.get("Application"), each.get("Data")
-        if application == "AudioSocket" and (found := _UUID.match(data)):
+        if not each.get("Channel").startswith(_LINES):
+            in_bridge[each.get("BridgeID")].append(each)
+            if each.get("Application") == "Dial":
+                dialling[each.get("Linkedid")].append(each)
+    for each in channels:
+        name, bridge = each.get("Channel"), each.get("BridgeID")
+        if each.get("Application") == "AudioSocket" and (found := _UUID.match(each.get("Data"))):
             yield found[0].lower(), each
-        elif name.startswith(_LINES) and (caller := _caller_of(each, channels)):
-            yield _key(name), caller
-
-
-def _caller_of(line: Message, channels: list[Message]) -> Message | None:
-    """Who is in the bridge with a line; before there is one, who dials it."""
-    bridge, linked = line.get("BridgeID"), line.get("Linkedid")
-    others = [each for each in channels if not each.get("Channel").startswith(_LINES)]
-    together = [each for each in others if bridge and each.get("BridgeID") == bridge]
-    dialling = [each for each in others if each.get("Linkedid") == linked and each.get("Application") == "Dial"]
-    found = together or dialling
-    return found[0] if len(found) == 1 else None
+        elif name.startswith(_LINES):
+            callers = (in_bridge.get(bridge) if bridge else None) or dialling.get(each.get("Linkedid"), [])
+            if len(callers) == 1:
+                yield _key(name), callers[0]
 
 
 def _caller(known: _Known, status: Message | None) -> Caller:

@@ -7,7 +7,7 @@ What 22.10.1 sends for ``Originate`` with ``Async: true`` and ``ChannelId`` (mea
     603, 404, 480     DialBegin, DialEnd NOANSWER, OriginateResponse Failure 0, Hangup 21/603, 1/404, 19/480
     503               the same with DialEnd CONGESTION, Hangup 34/503
     never answers     .. no DialEnd; Hangup 19/480, which Asterisk makes up, OriginateResponse Failure 3
-    nobody there      the same without any DialState
+    nobody there      the same without any DialState; after 32 s (SIP's Timer B) DialEnd NOANSWER, Hangup 18/408
     unknown endpoint  OriginateResponse Failure 0, and nothing else: there never is a channel
 
 Hangup and OriginateResponse come in either order, and only both together tell "did not answer" from "nobody there".
@@ -20,6 +20,7 @@ from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan,
 from esl_agent.wire.ami import Message
 
 _UP = "6"  # AST_STATE_UP
+_TIMER_B = 408  # no answer to the INVITE at all
 _RING_TIMEOUT = "3"  # AST_CONTROL_RINGING: it was still ringing when Originate's Timeout was over
 
 
@@ -34,6 +35,7 @@ class AmiDial:
         self.channel = ""
         self._told: set[type[OutboundNews]] = set()
         self._gave_a_sign = False
+        self._has_dial_end = False
         self._has_channel = False
         self._hangup: tuple[int, int, str] | None = None
         self._failure: str | None = None  # OriginateResponse's Reason
@@ -53,7 +55,7 @@ class AmiDial:
         if kind == "DialState":
             return self._dial_state(event.get("DialStatus"))
         if kind == "DialEnd":
-            self._gave_a_sign = True
+            self._has_dial_end = True
             return self._answered() if event.get("DialStatus") == "ANSWER" else []
         if kind in ("Newstate", "Status") and event.get("ChannelState") == _UP:
             return self._answered()
@@ -67,7 +69,8 @@ class AmiDial:
         if not self.is_unsettled:
             return []
         cause, sip, detail = self._hangup or (0, 0, "")
-        sign = self._gave_a_sign or (self._has_channel and self._failure not in (None, _RING_TIMEOUT))
+        was_refused = self._has_dial_end or (self._has_channel and self._failure not in (None, _RING_TIMEOUT))
+        sign = self._gave_a_sign or (was_refused and sip != _TIMER_B)
         return self.fail(reason_of(cause, sip, gave_a_sign=sign), detail)
 
     def fail(self, reason: Reason, detail: str) -> list[OutboundNews]:

@@ -197,6 +197,8 @@ class AmiLink:
                 self.bytes += len(data)
                 for message in self._parser.feed(data):
                     self._deal(message)
+                if len(data) == _RECEIVE_BYTES:
+                    gevent.sleep(0)  # there is more: a long list may not hold up the calls
                 if self._parser.banner is not None and not self._has_banner.is_set():
                     self._has_banner.set()
         except OSError as error:

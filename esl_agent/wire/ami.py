@@ -43,7 +43,10 @@ class Message:
 
     def get(self, key: str, default: str = "") -> str:
         """The first value of ``key``, as it is written."""
-        return next((value for name, value in self.headers if name == key), default)
+        for name, value in self.headers:
+            if name == key:
+                return value
+        return default
 
     def all(self, key: str) -> list[str]:
         """Every value of ``key``, in order."""

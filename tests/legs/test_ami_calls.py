@@ -191,6 +191,28 @@ def test_strangers_who_open_lines_cost_one_question_a_second(server, calls, monk
     assert len(server.asked("Status")) - asked <= 1
 
 
+def test_a_line_that_is_not_answered_yet_belongs_to_who_dials_it(server, calls):
+    server.stop()
+    until(lambda: not calls.client.is_connected)
+    caller = server.call_in(number="1")
+    ours = server.dial(caller, "WebSocket/agentws/0x7f1c")
+    caller.bridge = ours.bridge = ""
+    server.start()
+    until(lambda: calls.client.is_connected)
+    assert calls.find("WebSocket/agentws/0x7f1c", PATIENCE)[0].channel == caller.name
+
+
+def test_a_line_in_a_conference_belongs_to_nobody_in_particular(server, calls):
+    server.stop()
+    until(lambda: not calls.client.is_connected)
+    line, name = a_line()
+    ours = server.dial(server.call_in(), name)
+    server.call_in().bridge = ours.bridge
+    server.start()
+    until(lambda: calls.client.is_connected)
+    assert calls.find(line, 0.1) is None
+
+
 def test_a_call_that_ended_is_forgotten(server, calls):
     _, _, control = call_in(server, calls)
     assert calls._lines

@@ -23,6 +23,7 @@ TOLD: dict[str, list[tuple[type, str, int]]] = {
     "out_183_480": [(EarlyMediaBegan, "", 0), (CallFailed, "no_answer", 480)],
     "out_never": [(Rang, "", 0), (CallFailed, "no_answer", 480)],
     "out_nobody": [(CallFailed, "unreachable", 480)],
+    "out_nobody_408": [(CallFailed, "unreachable", 408)],
     "out_no_endpoint": [(CallFailed, "unreachable", 0)],
     "out_183_200": [(Rang, "", 0), (EarlyMediaBegan, "", 0), (CalleeAnswered, "", 0)],
 }
