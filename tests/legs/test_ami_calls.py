@@ -20,7 +20,7 @@ from esl_agent.legs.ami_control import plain
 from esl_agent.legs.ami_originate import AmiDialler
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, Rang
 from esl_agent.testing.pretend_ami import PretendAmi
-from tests.legs.test_ami import until
+from tests.legs.until import until
 
 PATIENCE = 2.0
 

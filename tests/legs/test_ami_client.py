@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import gevent
 import pytest
@@ -12,14 +11,7 @@ from esl_agent.errors import CommandRefused, CommandTimeout, LegClosed, LegError
 from esl_agent.legs import ami_link
 from esl_agent.legs.ami import AmiClient, pause
 from esl_agent.testing.pretend_ami import PretendAmi
-
-
-def until(condition, seconds=3.0):
-    """Waits for what must come; a few milliseconds in all but the worst case."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        gevent.sleep(0.001)
+from tests.legs.until import until
 
 
 @pytest.fixture
