@@ -181,8 +181,11 @@ class Agent:
             self.server.stop()
 
 
-def until(condition: Callable[[], Any], seconds: float = 8.0, why: Callable[[], Any] = lambda: "") -> None:
+def until(
+    condition: Callable[[], Any], seconds: float = 8.0, why: Callable[[], Any] = lambda: "", every: float = 0.02
+) -> None:
+    """``every``: seconds between two looks. A long look holds up the agent and the callers, who are on this hub too."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"never came true; {why()}"
-        gevent.sleep(0.02)
+        gevent.sleep(every)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gevent
 import pytest
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.testing.caller import recording
 from esl_agent.testing.line import resample, telephone
 from esl_agent.testing.sip_phone import SipCall
+from tests.asterisk.agent import until
 from tests.asterisk.likeness import likeness
 from tests.asterisk.switch import REPOSITORY
 
@@ -19,14 +19,8 @@ ITS_BEGIN = Sound(APOLOGY.pcm[: round(1.5 * APOLOGY.rate) * 2], APOLOGY.rate)
 WORDS = telephone(recording("hello-world"), 8000)
 
 
-def until(condition, seconds=5.0):
-    with gevent.Timeout(seconds):
-        while not condition():
-            gevent.sleep(0.02)
-
-
 def hears_the_apology(call: SipCall) -> bool:
-    until(lambda: likeness(call.sound.heard(), ITS_BEGIN)[0] > 0.9, 12)
+    until(lambda: likeness(call.sound.heard(), ITS_BEGIN)[0] > 0.9, 12, every=0.3)
     return True
 
 

@@ -99,7 +99,7 @@ def test_a_stranger_on_the_line_is_no_call_and_harms_none(made, caller):
             stranger.settimeout(5)
             while stranger.recv(100):
                 pass
-    until(lambda: likeness(call.sound.heard(), voice_of(REPLY))[0] > 0.95, 10, why=agent.story)
+    until(lambda: likeness(call.sound.heard(), voice_of(REPLY))[0] > 0.95, 10, why=agent.story, every=0.3)
     assert len(agent.notes) == 1, agent.story()
     call.hang_up()
 
