@@ -263,4 +263,4 @@ def _ari(settings: AsteriskSettings) -> AriClient | None:
     if not ari.url:
         return None
     password = required("asterisk: ari", ari.password_env, ari.password_file)
-    return AriClient(ari.url, ari.app, ari.user, password, timeout=ari.timeout)
+    return AriClient(ari.url, ari.app, ari.user, password, timeout=ari.timeout, ca_file=ari.ca_file)

@@ -74,6 +74,7 @@ class AriSettings:
     user: str = setting("esl_agent", "A user of ari.conf.", pattern=r"^[^:\r\n]{1,80}$")
     password_env: str = setting("ASTERISK_ARI_PASSWORD", "The environment variable that holds its password.")
     password_file: str = setting("", "The file that holds its password, if the variable is not set.")
+    ca_file: str = setting("", "For https: certificates (PEM) to trust instead of the machine's.")
     timeout: float = setting(3.0, "Seconds for ARI to answer a request.", ge=0.2, le=60.0)
     media: Literal["audiosocket", "websocket"] = setting(
         "audiosocket", "How a Stasis call's sound comes: through our AudioSocket server or our WebSocket server."

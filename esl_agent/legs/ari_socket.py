@@ -22,7 +22,7 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from esl_agent.errors import LegClosed, LegError
+from esl_agent.errors import ConfigError, LegClosed, LegError
 from esl_agent.wire.ari import MAX_EVENT
 
 #: Seconds between pings; as many again without a word from Asterisk are its end.
@@ -42,12 +42,21 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Whom to trust: the machine's authorities, or those of ``ca_file`` (PEM) alone. Raises ConfigError."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise ConfigError([f"cannot read certificates from {ca_file!r}: {error.strerror or error}"]) from None
+
+
 def read_events(
     url: str,
     authorization: str,
     opened: Callable[[], None],
     received: Callable[[str], None],
     *,
+    tls: ssl.SSLContext | None,
     timeout: float,
     ping: float = PING_SECONDS,
 ) -> None:
@@ -57,8 +66,8 @@ def read_events(
     with gevent.Timeout(timeout, LegError(f"no connection within {timeout:g} s")):
         try:
             sock = _connected(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), timeout)
-            if parts.scheme == "https":
-                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
+            if tls is not None:
+                sock = _encrypted(sock, tls, parts.hostname or "")
         except OSError as error:
             raise LegError(f"cannot connect: {error.strerror or error}") from None
     events = _Events(sock, url, authorization, opened, received, ping)
@@ -76,6 +85,14 @@ def _connected(host: str, port: int, timeout: float) -> socket.socket:
     sock = socket.create_connection((host, port), timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def _encrypted(sock: socket.socket, tls: ssl.SSLContext, name: str) -> socket.socket:
+    try:
+        return tls.wrap_socket(sock, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class _Events:

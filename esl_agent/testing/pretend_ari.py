@@ -60,8 +60,8 @@ class PretendChannel:
 class PretendAri(AriHttp):
     """``app``: the application that may be registered. ``endpoints``: PJSIP endpoints that can be called."""
 
-    def __init__(self, user: str, password: str, app: str = "esl_agent") -> None:
-        super().__init__(user, password)
+    def __init__(self, user: str, password: str, app: str = "esl_agent", tls: tuple[str, str] | None = None) -> None:
+        super().__init__(user, password, tls)
         self.app = app
         self.channels: dict[str, PretendChannel] = {}
         self.gone: dict[str, PretendChannel] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class Trouble:
 class AriHttp:
     """Ask it what happened: ``asked``. Make it fail: ``troubles``, ``holds_events``, ``drop_events``, ``say``."""
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(self, user: str, password: str, tls: tuple[str, str] | None = None) -> None:
+        """``tls``: files of certificate and key."""
         self.asked: list[Asked] = []
         self.troubles: list[Trouble] = []
         self.connections = 0
@@ -83,7 +85,12 @@ class AriHttp:
         """Pings are not answered."""
         self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._events: tuple[Any, ServerProtocol] | None = None
-        self._server = StreamServer(("127.0.0.1", 0), self._serve)
+        options = {}
+        if tls is not None:
+            options["ssl_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            options["ssl_context"].load_cert_chain(*tls)
+        self._scheme = "https" if tls else "http"
+        self._server = StreamServer(("127.0.0.1", 0), self._serve, **options)
 
     def __enter__(self) -> Any:
         self._server.start()
@@ -95,7 +102,7 @@ class AriHttp:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def is_connected(self) -> bool:

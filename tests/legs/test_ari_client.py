@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
 
 import gevent
 import pytest
@@ -188,6 +190,40 @@ def test_a_message_in_pieces_and_one_that_is_too_long(asterisk, client):
     until(lambda: heard.news[-1] == "StasisEnd")
     asterisk.say(" " * 1_000_000)
     until(lambda: heard.news.count("connected") == 2)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    directory = tmp_path_factory.mktemp("certificate")
+    files = str(directory / "certificate.pem"), str(directory / "key.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [*made, *named, "-keyout", files[1], "-out", files[0]]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return files
+
+
+def test_an_asterisk_with_a_certificate_of_its_own_is_trusted_where_it_is_named(certificate):
+    with PretendAri("agent", SECRET, tls=certificate) as asterisk:
+        client = AriClient(asterisk.url, "esl_agent", "agent", SECRET, timeout=1.0, ca_file=certificate[0])
+        heard = Heard()
+        client.start(heard)
+        until(lambda: heard.news == ["connected"])
+        assert client.send(bridge("x")).is_ok
+        client.stop(0.1)
+
+
+def test_a_server_nobody_vouches_for_is_told_nothing(certificate, caplog):
+    with PretendAri("agent", SECRET, tls=certificate) as asterisk:
+        client = AriClient(asterisk.url, "esl_agent", "agent", SECRET, timeout=1.0)
+        heard = Heard()
+        client.start(heard)
+        until(lambda: "certificate" in caplog.text)
+        assert client.send(bridge("x")).status == 0
+        client.stop(0.1)
+        assert (asterisk.asked, asterisk.handshakes, heard.news) == ([], 0, [])
 
 
 def test_who_takes_our_application_keeps_it(asterisk, client, monkeypatch):
