@@ -102,10 +102,11 @@ class MediaWebSocketMedia:
         """Silence: Asterisk forgets what it has, and the sound that it would go on with is faded out."""
         if self._playout.is_idle and not self._marks and not self._frames:
             return
-        rest, is_sound = self._cut()
-        if is_sound and not self._is_over and self._ticking is not None:
-            messages: list[bytes | str] = [self._command(wire.Command.FLUSH_MEDIA)]
-            self._fill(messages, faded(rest, self.rate))
+        coming = self._cut()
+        if any(is_sound for _, _, is_sound in coming) and self._ticking is not None:
+            messages: list[bytes | str] = []
+            self._flush(messages)
+            self._fill(messages, faded(coming[0][1], self.rate))
 
     def volume(self, gain: float) -> None:
         self._playout.volume(gain)
@@ -172,12 +173,16 @@ class MediaWebSocketMedia:
             return
         if not self._playout.is_ready or not self._queue.waiting(now):
             return
-        messages.append(self._command(wire.Command.FLUSH_MEDIA))
-        self._queue.flush(now)
-        self._frames.clear()
-        self._next_mark = self._queue.sent
         while self._marks:
             self._tell(self._marks.popleft()[1])
+        self._flush(messages)
+
+    def _flush(self, messages: list[bytes | str]) -> None:
+        """Asterisk throws away what it has; what was to be told of that was told."""
+        messages.append(self._command(wire.Command.FLUSH_MEDIA))
+        self._queue.flush(self._clock())
+        self._frames.clear()
+        self._next_mark = self._queue.sent
 
     def _give(
         self, frame: bytes, is_sound: bool, news: Sequence[News], now: float, messages: list[bytes | str]
@@ -221,19 +226,15 @@ class MediaWebSocketMedia:
                 self._forget(key)
                 self._post(Played(*key, each.heard))
 
-    def _cut(self) -> tuple[bytes, bool]:
-        """Every clip is reported with what has left Asterisk by now. Returns the frame it would have gone on with, and
-        whether there was any sound still to come."""
-        sent = self._queue.sent
-        first = self._queue.flush(self._clock())
+    def _cut(self) -> Sequence[tuple[int, bytes, bool]]:
+        """Every clip is reported with what has left Asterisk by now. Returns the frames that have not."""
+        first = self._queue.left(self._clock())
         coming = [each for each in self._frames if each[0] >= first]
         marks, self._marks = self._marks, deque()
-        self._frames.clear()
-        self._next_mark = sent
-        for number, news in (*marks, (sent, self._playout.clear(fade=False))):
+        for number, news in (*marks, (self._queue.sent, self._playout.clear(fade=False))):
             for each in news:
                 self._tell_cut(number, each, first, coming)
-        return (coming[0][1] if coming else b""), any(is_sound for _, _, is_sound in coming)
+        return coming
 
     def _tell_cut(self, number: int, news: News, first: int, coming: Sequence[tuple[int, bytes, bool]]) -> None:
         """``news`` was to be true with frame ``number``, but nothing from frame ``first`` on is heard."""

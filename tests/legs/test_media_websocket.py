@@ -7,6 +7,8 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from virtual_websocket import WebSocketLine
 
 from esl_agent.audio.pcm import Sound, SoundStream
@@ -374,3 +376,51 @@ def test_the_callers_sound_is_posted_only_after_the_start():
     line.media.start()
     line.pass_(0.2)
     assert len(line.of(Audio)) == 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("play"), st.floats(0.005, 0.6)),
+            st.tuples(st.just("stream"), st.floats(0.005, 0.6)),
+            st.tuples(st.just("pass"), st.floats(0.02, 0.7)),
+            st.tuples(st.just("late"), st.floats(0.02, 0.4)),
+            st.tuples(st.just("clear"), st.just(0.0)),
+        ),
+        max_size=25,
+    ),
+    knows_marks=st.booleans(),
+)
+def test_whatever_happens_each_clip_is_reported_once_with_what_was_heard_of_it(steps, knows_marks):
+    line = WebSocketLine(8000, knows_marks=knows_marks)
+    line.started()
+    clips = 0
+    for what, amount in steps:
+        if what in ("play", "stream"):
+            sound = Sound(np.full(round(amount * 8000), 2000 + 400 * clips, "<i2").tobytes(), 8000)
+            if what == "stream":
+                grown = SoundStream(8000)
+                line.media.play(Clip(clips, 0, grown))
+                grown.append(sound.pcm)
+                grown.end()
+            else:
+                line.media.play(Clip(clips, 0, sound))
+            clips += 1
+        elif what == "pass":
+            line.pass_(amount)
+        elif what == "late":
+            Late(line, amount)
+        else:
+            line.media.clear()
+    line.pass_(clips * 0.6 + 2.0)
+    reports = line.of(Played)
+    assert sorted(report.turn for report in reports) == list(range(clips))
+    levels = line.levels()
+    for report in reports:
+        sounded = sum(abs(level - 2000 - 400 * report.turn) < 100 for level in levels) * FRAME
+        assert report.heard == pytest.approx(sounded, abs=0.0405)
+    began = [event.turn for event in line.of(PlaybackBegan)]
+    assert len(began) == len(set(began))
+    assert line.far.lost == 0
+    assert line.far._length <= IDLE + (not knows_marks)
