@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 
 import gevent
 
@@ -19,7 +21,10 @@ from esl_agent.audio.agent_sound import Law, chosen
 from esl_agent.dialogue.actions import ConnectAgent
 from esl_agent.errors import ProviderError
 from esl_agent.legs.base import Post
-from esl_agent.providers.base import AgentBrief, CallContext, RealtimeAgent, Switched, Usage, Used
+from esl_agent.providers.accounts import ACCOUNTS, Accounts
+from esl_agent.providers.base import AgentBrief, AgentSession, CallContext, RealtimeAgent, Switched, Usage, Used
+from esl_agent.providers.breaker import Breaker
+from esl_agent.providers.resilience_settings import ResilienceSettings
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,13 @@ class AgentLine:
         patience: float = 5.0,
         streams: bool = False,
         law: Law = "ulaw",
+        settings: ResilienceSettings | None = None,
+        accounts: Accounts = ACCOUNTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``agents``: at least one, the preferred first. ``rate``: the line's samples a second. ``patience``: seconds
         for a session to be connected. ``streams``: the leg plays sound while it grows. ``law``: which G.711 an 8 kHz
-        line gets."""
+        line gets. ``accounts``: what all calls know of the agents, and how many sessions an account has."""
         self._agents = tuple(agents)
         self._rate = rate
         self._post = post
@@ -54,6 +61,8 @@ class AgentLine:
         self._patience = patience * SHARE
         self._streams = streams
         self._law = law
+        self._settings = settings or ResilienceSettings()
+        self._accounts = accounts
         self._clock = clock
         self._sessions: dict[int, SessionLine] = {}
         self._failed: dict[int, bool] = {}
@@ -138,31 +147,45 @@ class AgentLine:
         raise error
 
     def _order(self) -> list[int]:
-        """Whom to ask, as the budget has it."""
+        """Whom to ask, as the budget has it: first who failed neither this call nor others lately."""
         names = tuple(dict.fromkeys(agent.identity.name for agent in self._agents))
         affordable = self._context.affordable("agent", names)
         found = [index for name in affordable for index, each in enumerate(self._agents) if each.identity.name == name]
         late = list(self._failed)
-        found.sort(key=lambda index: late.index(index) if index in late else -1)
+
+        def place(index: int) -> tuple[bool, int]:
+            return not self._breaker(index).admits, late.index(index) if index in late else -1
+
+        found.sort(key=place)
         return [index for index in found if not self._failed.get(index)] or found[:1]
 
+    def _breaker(self, index: int) -> Breaker:
+        return self._accounts.breaker("agent", self._agents[index].identity)
+
     def _attempt(self, index: int, action: ConnectAgent, seconds: float) -> Connected:
-        agent = self._agents[index]
+        """Connect one agent; its slot is held until the session has ended."""
+        agent, until = self._agents[index], self._clock() + seconds
+        identity, breaker, settings = agent.identity, self._breaker(index), self._settings
         sound = chosen(agent.formats, self._rate, self._law)
         brief = AgentBrief(action.instructions, sound, action.tools, action.history)
-        deadline = gevent.Timeout(max(0.0, seconds))
-        deadline.start()
-        try:
-            session = agent.connect(brief)
-        except gevent.Timeout as passed:
-            if passed is not deadline:
+        of_agents = replace(identity, account=f"agent {identity.account or identity.name}")
+        with ExitStack() as held:
+            slots = self._accounts.slots("agent", of_agents)
+            held.enter_context(slots.one("agent", identity.at_once, min(settings.slot, max(0.0, seconds))))
+            is_probe = breaker.begin()
+            try:
+                session = _within(until - self._clock(), lambda: agent.connect(brief))
+            except ProviderError as error:
+                breaker.failed(is_probe, error.blame, str(error), settings.breaker)
                 raise
-            raise ProviderError("agent", f"not connected within {seconds:.1f} s", retryable=True) from None
-        finally:
-            deadline.close()
+            except BaseException:
+                breaker.let_go(is_probe)
+                raise
+            breaker.succeeded(is_probe)
+            release = held.pop_all().close
         self._failed.pop(index, None)
-        self._serves(agent.identity.name)
-        return Connected(session, sound, agent.identity.name)
+        self._serves(identity.name)
+        return Connected(session, sound, identity.name, release)
 
     def _serves(self, name: str) -> None:
         before, self._serving = self._serving, name
@@ -171,3 +194,16 @@ class AgentLine:
 
     def _used(self, name: str, usage: Usage) -> None:
         self._context.tell(Used("agent", name, usage))
+
+
+def _within(seconds: float, connect: Callable[[], AgentSession]) -> AgentSession:
+    deadline = gevent.Timeout(max(0.0, seconds))
+    deadline.start()
+    try:
+        return connect()
+    except gevent.Timeout as passed:
+        if passed is not deadline:
+            raise
+        raise ProviderError("agent", f"not connected within {seconds:.1f} s", retryable=True) from None
+    finally:
+        deadline.close()

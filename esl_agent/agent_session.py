@@ -73,6 +73,8 @@ class Connected:
     session: AgentSession
     sound: SoundFormat
     name: str
+    release: Callable[[], None]
+    """Called once, when the session has ended."""
 
 
 class SessionLine:
@@ -163,7 +165,10 @@ class SessionLine:
                     self._tell(event)
             self._failed(error)
             if made is not None:
-                made.session.close()
+                try:
+                    made.session.close()
+                finally:
+                    made.release()
 
     def _begin(self, made: Connected) -> None:
         self._is_connected = True

@@ -244,6 +244,7 @@ def _agent_line(
         patience=relay.connect,
         streams=stream.streams,
         law=relay.law,
+        settings=did.settings.resilience,
     )
 
 

@@ -28,6 +28,7 @@ from esl_agent.dialogue.events import (
     CallerSpeaks,
 )
 from esl_agent.errors import ProviderError
+from esl_agent.providers.accounts import Accounts
 from esl_agent.providers.base import (
     CallContext,
     CallerBegan,
@@ -53,13 +54,27 @@ class Desk:
     """A call's line, and what came of it."""
 
     def __init__(
-        self, *agents: CannedAgent, rate: int = 24000, streams: bool = True, patience: float = 5.0, **context: Any
+        self,
+        *agents: CannedAgent,
+        rate: int = 24000,
+        streams: bool = True,
+        patience: float = 5.0,
+        accounts: Accounts | None = None,
+        **context: Any,
     ) -> None:
         self.agents = agents or (CannedAgent(),)
         self.posted: list[Any] = []
         self.told: list[Any] = []
         told = CallContext("one", self.told.append, **context)
-        self.line = AgentLine(self.agents, rate, self.posted.append, told, patience=patience, streams=streams)
+        self.line = AgentLine(
+            self.agents,
+            rate,
+            self.posted.append,
+            told,
+            patience=patience,
+            streams=streams,
+            accounts=accounts or Accounts(),
+        )
 
     def connect(self, number: int = 1) -> CannedSession:
         self.line.connect(ConnectAgent(number, BRIEF.instructions, BRIEF.tools, BRIEF.history))
@@ -151,6 +166,41 @@ def test_all_attempts_together_end_in_time() -> None:
     [closed] = desk.posted
     assert closed.retryable
     assert [agent.asked for agent in desk.agents] == [1] * 5
+
+
+def test_an_agent_that_fails_call_after_call_is_asked_last_for_a_while() -> None:
+    accounts = Accounts()
+    down = CannedAgent(*(ProviderError("agent", "down", retryable=True) for _ in range(99)), name="down")
+    second = CannedAgent(name="second")
+    for number in range(9):
+        desk = Desk(down, second, accounts=accounts)
+        desk.line.connect(BRIEF)
+        desk.until(lambda number=number: len(second.sessions) == number + 1)
+        desk.line.close()
+    assert 0 < down.asked < 9
+
+
+@pytest.mark.parametrize("how", ["closed", "dead", "killed while it connected", "refused"])
+def test_an_account_has_only_so_many_sessions_and_each_gives_back_its_place(how: str) -> None:
+    accounts, plan = Accounts(), {"killed while it connected": 3600.0, "refused": ProviderError("agent", "no")}
+    only = CannedAgent(*([plan[how]] if how in plan else []), at_once=1)
+    first, other = Desk(only, accounts=accounts), CannedAgent(name="other")
+    first.line.connect(BRIEF)
+    first.until(lambda: only.asked)
+    if how == "closed":
+        second = Desk(only, other, accounts=accounts, patience=0.02)
+        second.line.connect(BRIEF)
+        second.until(lambda: other.sessions)
+        second.line.close()
+    if how == "dead":
+        only.sessions[0].say(ProviderError("agent", "gone"))
+        first.until(lambda: first.of(AgentClosed))
+    elif how != "refused":
+        first.line.close()
+    gevent.sleep(0.002)
+    third = Desk(only, accounts=accounts)
+    third.connect()
+    assert third.agents[0].sessions
 
 
 def test_a_budget_says_who_is_asked() -> None:

@@ -86,8 +86,9 @@ class CannedAgent:
         *plan: ProviderError | float | Script,
         name: str = "canned",
         formats: tuple[SoundFormat, ...] = FORMATS,
+        at_once: int = 0,
     ) -> None:
-        self.identity = Identity(name)
+        self.identity = Identity(name, at_once=at_once)
         self.formats = formats
         self.sessions: list[CannedSession] = []
         self.asked = 0
