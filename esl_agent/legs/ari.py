@@ -107,6 +107,7 @@ class AriClient:
         self._ready: deque[Lane] = deque()
         self._workers: set[gevent.Greenlet] = set()
         self._is_stopped = False
+        self._is_away = False
         self._was_replaced = False
 
     def start(self, listener: Listener) -> None:
@@ -153,19 +154,27 @@ class AriClient:
                 lane.is_served = False
 
     def _reply(self, job: _Job) -> Reply:
-        """What is not owed is not sent late; what is owed is sent again."""
+        """What is not owed is not sent late; what is owed is sent again. An Asterisk that is away is not asked: what it
+        owes is found at the next connection, and no call of then waits behind those of now."""
+        if self._is_away:
+            return Reply(0, "Asterisk is away")
         if not job.request.is_owed:
             if time.monotonic() - job.since > self.timeout:
                 return Reply(0, f"not sent within {self.timeout:g} s")
-            return self.send(job.request)
-        reply = self.send(job.request)
+            return self._noting(self.send(job.request))
+        reply = self._noting(self.send(job.request))
         for pause in AGAIN:
-            if 0 < reply.status < 500 or self._is_stopped:
+            if 0 < reply.status < 500 or self._is_stopped or self._is_away:
                 break
             gevent.sleep(pause)
-            reply = self.send(job.request)
+            reply = self._noting(self.send(job.request))
         if not (reply.is_ok or reply.is_gone):
             log.warning("ari: %s: %s", job.request, reply)
+        return reply
+
+    def _noting(self, reply: Reply) -> Reply:
+        """Away is who sends neither events nor answers."""
+        self._is_away = reply.status == 0 and not self.is_connected
         return reply
 
     def send(self, request: Request) -> Reply:
@@ -180,7 +189,7 @@ class AriClient:
         except TimeoutError:
             return Reply(0, f"no answer within {self.timeout:g} s")
         except _FAULTS as error:
-            return Reply(0, one_line(f"{type(error).__name__}: {_innermost(error)}"))
+            return Reply(0, one_line(_plainly(error)))
 
     def _exchange(self, request: Request, url: str) -> Reply:
         with self._session.request(
@@ -226,7 +235,7 @@ class AriClient:
             pause = min(BACK_OFF[1], 2 * pause)
 
     def _opened(self) -> None:
-        self.is_connected = True
+        self.is_connected, self._is_away = True, False
         log.info("ari: application %s is connected to %s", self.app, self.where)
         allowed = {"allowed": [{"type": kind} for kind in HEARD]}
         # An Asterisk that knows no filters sends more, which is passed over here.
@@ -285,10 +294,14 @@ def _session(authorization: str, tls: ssl.SSLContext | None) -> requests.Session
     return made
 
 
-def _innermost(error: BaseException) -> str:
-    """Why, without the address that was asked for: requests' own texts have it with its query."""
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return str(reason).rpartition(": ")[2] if reason is not None else type(error).__name__
+def _plainly(error: BaseException) -> str:
+    """What went wrong at the bottom of it: the texts above hold the address with its query."""
+    while True:
+        within = [getattr(error, "reason", None), *error.args, error.__cause__]
+        inner = next((each for each in within if isinstance(each, BaseException)), None)
+        if inner is None:
+            return str(getattr(error, "strerror", None) or type(error).__name__)
+        error = inner
 
 
 def ignored(_: Reply) -> None:

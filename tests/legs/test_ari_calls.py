@@ -367,6 +367,20 @@ def test_what_a_crash_left_behind_is_swept_up_at_the_next_connection():
         lab.asterisk.bridges.clear()
 
 
+def test_calls_that_end_while_asterisk_is_away_are_swept_up_when_it_is_back(lab):
+    calls = [lab.talking() for _ in range(3)]
+    lab.asterisk.refuse_events = 1_000_000
+    lab.asterisk.drop_events()
+    assert lab.until(lambda: not lab.client.is_connected)
+    lab.asterisk.troubles.append(Trouble(lambda _: True, drops=True, status=500))
+    for _, found in calls:
+        found.control.close()
+    assert lab.until(lambda: not lab.calls.calls)
+    lab.asterisk.refuse_events = 0
+    assert lab.until(lab.is_clean)
+    assert [each.went_to for each, _ in calls] == ["here"] * 3
+
+
 def test_nobody_is_swept_up_who_talks_with_us(lab):
     channel, found = lab.talking()
     lab.calls._sweep.soon()

@@ -57,6 +57,14 @@ def bridge(name: str, method: str = "POST", **options) -> Request:
     return Request(method, ("bridges", name), **options)
 
 
+def started(client: AriClient) -> Heard:
+    heard = Heard()
+    client.start(heard)
+    until(lambda: heard.news == ["connected"])
+    gevent.sleep(0.02)  # its first request is answered
+    return heard
+
+
 def until(condition) -> None:
     assert wait_for(condition, PATIENCE)
 
@@ -100,6 +108,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for(asterisk):
 
 def test_a_request_that_waited_too_long_is_not_sent_but_one_that_frees_is(asterisk):
     client = AriClient(asterisk.url, "esl_agent", "agent", SECRET, timeout=0.1)
+    started(client)
     asterisk.troubles.append(Trouble(lambda _: True, before=1.0))
     lane, replies = Lane(), []
     client.ask(lane, bridge("first"), replies.append)
@@ -114,6 +123,7 @@ def test_a_request_that_waited_too_long_is_not_sent_but_one_that_frees_is(asteri
 
 @pytest.mark.parametrize("trouble", [{"status": 500}, {"drops": True}, {"status": 503}])
 def test_what_is_owed_is_sent_again(asterisk, client, trouble):
+    started(client)
     asterisk.bridges["x"] = []
     asterisk.troubles.append(Trouble(lambda _: True, times=2, **trouble))
     replies = []
@@ -121,6 +131,27 @@ def test_what_is_owed_is_sent_again(asterisk, client, trouble):
     until(lambda: bool(replies))
     assert "x" not in asterisk.bridges
     assert replies[0].is_ok or replies[0].is_gone
+
+
+def test_an_asterisk_that_is_away_is_not_asked_until_it_is_back(asterisk, client):
+    heard, replies = started(client), []
+    asterisk.refuse_events = 1_000_000
+    asterisk.drop_events()
+    until(lambda: len(heard.news) == 2)
+    asterisk.troubles.append(Trouble(lambda _: True, drops=True))
+    client.ask(Lane(), bridge("x"), replies.append)
+    until(lambda: len(replies) == 1)
+    before = len(asterisk.asked)
+    for number in range(100):
+        client.ask(Lane(), bridge(f"b{number}", "DELETE", is_owed=True), replies.append)
+    until(lambda: len(replies) == 101)
+    assert {each.status for each in replies} == {0}
+    assert len(asterisk.asked) == before
+    asterisk.refuse_events = 0
+    until(lambda: heard.news[-1] == "connected")
+    client.ask(Lane(), bridge("y"), replies.append)
+    until(lambda: len(replies) == 102)
+    assert replies[-1].is_ok
 
 
 def test_one_call_whose_answer_is_a_mistake_of_ours_stops_no_other(asterisk, client, caplog):
@@ -151,14 +182,12 @@ def test_no_secret_is_told_when_asterisk_is_not_there(caplog):
         until(lambda: "ari: " in caplog.text)
         reply = client.send(bridge("x"))
     client.stop(0.1)
-    assert reply.status == 0
+    assert (reply.status, reply.message) == (0, "Connection refused")
     assert SECRET not in caplog.text + str(reply)
 
 
 def test_a_lost_connection_is_told_and_made_again(asterisk, client):
-    heard = Heard()
-    client.start(heard)
-    until(lambda: heard.news == ["connected"])
+    heard = started(client)
     asterisk.refuse_events = 2
     asterisk.drop_events()
     until(lambda: heard.news[-1] == "connected" and len(heard.news) == 3)
@@ -179,9 +208,7 @@ def test_a_silent_connection_is_given_up(asterisk):
 
 
 def test_a_message_in_pieces_and_one_that_is_too_long(asterisk, client):
-    heard = Heard()
-    client.start(heard)
-    until(lambda: heard.news == ["connected"])
+    heard = started(client)
     sock, protocol = asterisk._events
     text = b'{"type":"StasisEnd","channel":{"id":"1"}}'
     protocol.send_text(text[:10], fin=False)
@@ -228,9 +255,7 @@ def test_a_server_nobody_vouches_for_is_told_nothing(certificate, caplog):
 
 def test_who_takes_our_application_keeps_it(asterisk, client, monkeypatch):
     monkeypatch.setattr(ari, "REPLACED_SECONDS", 3600.0)
-    heard = Heard()
-    client.start(heard)
-    until(lambda: heard.news == ["connected"])
+    heard = started(client)
     asterisk.say('{"type":"ApplicationReplaced","application":"esl_agent"}')
     asterisk.drop_events()
     until(lambda: len(heard.news) == 2)
