@@ -92,13 +92,19 @@ def stand_in() -> Iterator[StandIn]:
         server.close()
 
 
-@pytest.fixture
-def agent(asterisk: RealAsterisk, tmp_path: Path) -> Iterator[Agent]:
-    """The service, connected to AMI and ARI. Nothing of its calls is left in the end, here or in Asterisk."""
-    made = Agent(tmp_path, asterisk)
+@pytest.fixture(scope="module")
+def _agent(asterisk: RealAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    made = Agent(tmp_path_factory.mktemp("agent"), asterisk)
     try:
         until(lambda: made.is_connected)
         yield made
-        until(lambda: not asterisk.channels(), why=made.story)
     finally:
         made.close()
+
+
+@pytest.fixture
+def agent(_agent: Agent, asterisk: RealAsterisk) -> Iterator[Agent]:
+    """The service, connected to AMI and ARI. Nothing of its calls is left in the end, here or in Asterisk."""
+    _agent.notes.clear()
+    yield _agent
+    until(lambda: _agent.is_idle and not asterisk.channels(), why=_agent.story)

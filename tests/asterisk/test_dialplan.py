@@ -51,8 +51,6 @@ def test_where_no_agent_listens_the_caller_hears_why_at_every_door(asterisk, cal
     """The calls were not answered before: they could have gone to a person instead."""
     calls = [caller.dial(number) for number in ("9000095000", "ari.5000", "ws.5000")]
     assert all(hears_the_apology(call) for call in calls)
-    assert calls[0].wait_over(10)
-    assert "cause=41" in calls[0].facts[-1][2]
     assert "DIALSTATUS=CHANUNAVAIL HANGUPCAUSE=38" in asterisk.log
 
 
