@@ -39,7 +39,7 @@ MAX_ANSWER = 8 * 1024 * 1024
 #: Seconds after which what is owed is tried again.
 AGAIN = (0.2, 1.0, 3.0)
 #: Seconds before it is connected again: the first, and the longest. Each is drawn from its upper half.
-BACK_OFF = (0.25, 15.0)
+BACK_OFF = (0.25, 5.0)
 #: One whose application somebody else has taken does not take it back at once: both would for ever.
 REPLACED_SECONDS = 60.0
 

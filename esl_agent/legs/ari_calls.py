@@ -160,7 +160,7 @@ class AriCalls:
 
     def lost(self, reason: str) -> None:
         if self.calls:
-            log.warning("ari: %d calls go on without news of their callers", len(self.calls))
+            log.warning("ari: calls that go on without news of their callers: %d", len(self.calls))
 
     def event(self, event: AriEvent) -> None:
         channel = event.channel
