@@ -103,8 +103,6 @@ class AmiDial:
         return [news]
 
     def _answered(self) -> list[OutboundNews]:
-        if self._hangup is not None or self._failure is not None:
-            return []
         self.is_over = True
         return [CalleeAnswered(self.channel)]
 

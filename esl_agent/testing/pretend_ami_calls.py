@@ -90,6 +90,8 @@ class Switchboard:
         self.has_func_dialplan = True
         self.hangup_comes_first = False
         """Hangup before OriginateResponse, as with 486; else after it, as with 603: both were seen."""
+        self.held: list[tuple[dict[str, str], list[str]]] | None = None
+        """Originates that have no channel yet, where it is a list: Asterisk makes the channel in a thread of its own."""
         self._emit = emit
         self._ids = itertools.count(1)
 
@@ -165,6 +167,9 @@ class Switchboard:
 
     def originate(self, asked: dict[str, str], variables: list[str]) -> None:
         """Rings, or fails at once; ``progress``, ``answer`` and ``ring_out`` tell what comes after."""
+        if self.held is not None:
+            self.held.append((asked, variables))
+            return
         number, _, endpoint = asked["Channel"].removeprefix("PJSIP/").partition("@")
         callee = self.callees.get(number, "rings")
         channel = Channel(f"PJSIP/{endpoint}-{next(self._ids):08x}", asked["ChannelId"], state=0)
@@ -182,6 +187,12 @@ class Switchboard:
             self._event("DialState", "call", [*channel.snapshot("Dest"), ("DialStatus", "RINGING")])
             channel.state = 5
             self._event("Newstate", "call", channel.snapshot())
+
+    def release(self) -> None:
+        """Those held back are made now."""
+        held, self.held = self.held or [], None
+        for asked, variables in held:
+            self.originate(asked, variables)
 
     def called(self) -> Channel:
         """The last channel that was made by an Originate."""
