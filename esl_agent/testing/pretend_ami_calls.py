@@ -91,7 +91,7 @@ class Switchboard:
         self.hangup_comes_first = False
         """Hangup before OriginateResponse, as with 486; else after it, as with 603: both were seen."""
         self.held: list[tuple[dict[str, str], list[str]]] | None = None
-        """Originates that have no channel yet, where it is a list: Asterisk makes the channel in a thread of its own."""
+        """Originates that have no channel yet, where it is a list: Asterisk makes it in a thread of its own."""
         self._emit = emit
         self._ids = itertools.count(1)
 
