@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Requests under way at a time. Asterisk serves each connection with a thread.
 WORKERS = 16
-#: Requests that wait in one lane; one more is refused.
+#: Requests that wait in one lane; one more is refused, unless it frees something.
 MAX_WAITING = 64
 #: Bytes of an answer: ``GET /channels`` has 600 for each channel.
 MAX_ANSWER = 8 * 1024 * 1024
@@ -127,7 +127,7 @@ class AriClient:
 
     def ask(self, lane: Lane, request: Request, done: Done) -> None:
         """Send ``request`` when those before it in ``lane`` are answered; ``done`` is called once."""
-        if len(lane.waiting) >= MAX_WAITING:
+        if len(lane.waiting) >= MAX_WAITING and not request.is_owed:
             done(Reply(0, f"{MAX_WAITING} requests to {self.where} wait already"))
             return
         lane.waiting.append(_Job(request, done, time.monotonic()))

@@ -46,6 +46,7 @@ class AriCall:
         """Set when the caller talks with us, or never will."""
         self._client = client
         self._lane = Lane()
+        self._telling = Lane()  # announcements, which nothing of the call waits for
         self._context = transfer_context
         self._over: Callable[[AriCall], None] | None = over
         self._hung_up: Callable[[int], None] | None = None
@@ -184,7 +185,8 @@ class AriCall:
         if not self._has_ended:
             query["source"] = f"channel:{self.steps.caller}"
         variables = {key: text[:MAX_TEXT] for key, text in facts.items()}
-        self._client.ask(Lane(), Request("POST", ("events", "user", name), query, {"variables": variables}), ignored)
+        request = Request("POST", ("events", "user", name), query, {"variables": variables})
+        self._client.ask(self._telling, request, ignored)
 
     def close(self) -> None:
         self._hung_up = None

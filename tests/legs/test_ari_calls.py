@@ -11,7 +11,7 @@ import pytest
 from ari_lab import AriLab, Found, Told
 
 from esl_agent.errors import CommandRefused, CommandTimeout, LegClosed
-from esl_agent.legs import ari, ari_call, ari_sweep
+from esl_agent.legs import ari, ari_call, ari_calls, ari_sweep
 from esl_agent.testing.pretend_ari import PretendChannel
 from esl_agent.testing.pretend_ari_http import Trouble
 
@@ -165,6 +165,14 @@ def test_who_is_not_admitted_goes_on_in_the_dialplan_at_once(lab):
     channel = lab.asterisk.call()
     assert lab.until(lambda: channel.went_to == "here")
     assert not lab.asterisk.asked_for("bridges/")
+
+
+def test_a_flood_of_callers_goes_on_in_the_dialplan(lab, monkeypatch):
+    monkeypatch.setattr(ari_calls, "MAX_STARTING", 2)
+    channels = [lab.asterisk.call() for _ in range(4)]
+    assert lab.until(lambda: sum(each.is_known for each in lab.found) == 2)
+    assert lab.until(lambda: [each.went_to for each in channels] == ["", "", "here", "here"])
+    assert lab.talking()
 
 
 def test_a_caller_who_hangs_up_while_his_sound_is_made_leaves_nothing_behind(lab):

@@ -95,6 +95,9 @@ def test_what_waits_has_a_limit(client, asterisk):
         client.ask(lane, bridge(f"b{number}"), replies.append)
     assert [each.status for each in replies] == [0]
     assert "wait already" in replies[0].message
+    client.ask(lane, bridge("b0", "DELETE", is_owed=True), replies.append)
+    until(lambda: len(replies) == MAX_WAITING + 2)
+    assert "b0" not in asterisk.bridges
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(asterisk):
