@@ -268,6 +268,7 @@ class RelayChaos(RelayWorld):
                 assert it._wish is None
                 assert it._asked is None
                 assert it._sessions.serving is not None, "nobody listens"
+                assert not it._rounds or it._question is not None, "a call of a tool is forgotten"
             case Phase.HEARING:
                 assert it._caller is not None
             case Phase.SPEAKING:
