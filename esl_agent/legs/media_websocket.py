@@ -244,10 +244,10 @@ class MediaWebSocketMedia:
                 self._post(PlaybackBegan(*key))
             return
         begun, start = self._begun.get(key, number), self._starts.get(key, 0.0)
-        lost = sum(is_sound for at, _, is_sound in coming if begun <= at < number)
-        heard = start if begun >= first else max(start, news.heard - lost * FRAME_SECONDS)
+        lost = sum(is_sound for at, _, is_sound in coming if begun <= at < number) * FRAME_SECONDS
+        heard = min(news.heard, max(start, news.heard - lost))
         self._forget(key)
-        self._post(Played(*key, min(heard, news.heard)))
+        self._post(Played(*key, heard))
 
     def _forget(self, key: _Key) -> None:
         self._begun.pop(key, None)

@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import struct
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -350,3 +351,23 @@ def test_two_hundred_connections_leave_nothing_behind(server):
     assert server._handshakes == 0
     assert not server._expected
     assert open_files() == before
+
+
+def test_a_connection_needs_no_collector(server):
+    gc.collect()
+    gc.disable()
+    try:
+        ears = [Ear() for _ in range(3)]
+        for ear in ears:
+            module = Module(server)
+            module.shake(server.expect(ear.listener))
+            until(lambda ear=ear: ear.connection is not None)
+            module.sock.close()
+            until(lambda ear=ear: ear.closed)
+        left = [weakref.ref(ear.connection) for ear in ears if ear.connection is not None]
+        for ear in ears:
+            ear.connection = None
+        assert len(left) == 3
+        until(lambda: not [each for each in left if each() is not None])
+    finally:
+        gc.enable()

@@ -193,6 +193,30 @@ def test_a_stream_that_ran_dry_goes_on_at_once_and_whole(line):
     assert line.played() == [(1, 0, 0.2)]
 
 
+def test_the_first_samples_of_a_stream_are_not_skipped_with_the_silence_behind_them(line):
+    stream = SoundStream(24000)
+    stream.append(np.full(100, 5000, "<i2").tobytes())
+    line.media.play(Clip(1, 0, stream))
+    line.pass_(FRAME * IDLE)
+    stream.append(np.full(4800, 5000, "<i2").tobytes())
+    stream.end()
+    line.pass_(0.5)
+    heard = np.frombuffer(b"".join(line.frames), "<i2")
+    assert (heard == 5000).sum() > 100 + 4800 - 150  # 5 ms are faded in again
+    assert line.played() == [(1, 0, 0.2)]
+
+
+def test_the_end_of_a_clip_that_has_only_just_left_is_not_put_at_risk_by_the_next(line):
+    line.media.play(flat(1, 0.2))
+    line.pass_(0.2)
+    line.socket.said.clear()
+    line.media.play(flat(2, 0.2))
+    assert asked(line, wire.Command.FLUSH_MEDIA) == 0
+    line.pass_(0.6)
+    line.media.play(flat(3, 0.2))
+    assert asked(line, wire.Command.FLUSH_MEDIA) == 1
+
+
 def test_a_clear_while_only_silence_is_with_asterisk_flushes_nothing(line):
     line.media.play(flat(1, 0.2))
     line.pass_(1.0)

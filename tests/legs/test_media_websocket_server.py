@@ -168,8 +168,10 @@ def test_who_calls_is_read_from_the_channels_variables_and_never_from_the_reques
     assert (line.id, line.channel, line.rate) == ("ws-1795290080.1", "WebSocket/agentws/0x7f76fc0071b0", 24000)
 
 
-def test_a_variable_set_on_the_channel_itself_wins_over_an_inherited_one(asterisk, calls):
-    asterisk.say(start(__ESL_AGENT_DID="inherited", ESL_AGENT_DID="own"))
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_variable_set_on_the_channel_itself_wins_over_an_inherited_one(asterisk, calls, order):
+    both = [("__ESL_AGENT_DID", "inherited"), ("ESL_AGENT_DID", "own")]
+    asterisk.say(start(**dict(both[::order])))
     until(lambda: calls.lines)
     assert calls.lines[0].caller.did == "own"
 
