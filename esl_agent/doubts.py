@@ -23,8 +23,8 @@ UNITS: dict[Stage, frozenset[str]] = {
     "llm": frozenset({"input", "cached_input", "output", "request"}),
     "tts": frozenset({"characters", "input", "cached_input", "output", "request"}),
     "agent": frozenset(
-        {"input", "cached_input", "output", "audio_input", "cached_audio_input", "audio_output", "request"}
-    ),
+        {"input", "cached_input", "output", "audio_input", "cached_audio_input", "audio_output", "request", "minute"}
+    ),  # the minute is that of the recogniser within it
 }
 #: Engines whose key of ``prices`` begins with another name.
 COUNTED_AS = {"openai_realtime": "openai"}

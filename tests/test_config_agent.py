@@ -154,7 +154,9 @@ def test_an_agent_without_a_price_under_a_budget_is_named(conf: Conf) -> None:
     config = conf.load(did)
     assert unpriced(make_lineup(config)) == []
     assert not [line for line in advice(config, date(2026, 11, 21)) if "prices" in line]
-    conf.agent("prices: {openai/gpt-realtime*: {minute: 1}}\n")
+    conf.agent("prices: {openai/gpt-live-transcribe: {minute: 0.01}}\n")
+    assert not [line for line in advice(conf.load(did), date(2026, 11, 21)) if "prices" in line]
+    conf.agent("prices: {openai/gpt-realtime*: {characters: 1}}\n")
     assert [line for line in advice(conf.load(did), date(2026, 11, 21)) if "no effect on the agent engine" in line]
 
 

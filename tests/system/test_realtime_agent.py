@@ -6,7 +6,9 @@ Both ways in which FreeSWITCH hears us: as clips that it plays, and as frames th
 from __future__ import annotations
 
 import dataclasses
+import gc
 import wave
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,3 +246,20 @@ def test_a_caller_who_hangs_up_mid_word_leaves_nothing_behind(service: Calls) ->
     until(lambda: not service.server.reception.calls)
     used = service.note(call, "used")
     assert used, service.story(call)
+
+
+def test_a_call_that_is_over_is_freed_without_the_collector(service: Calls) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        call = service.call(Say(SPEECH, pause=0.2), BargeIn(SPEECH, after=0.5))
+        service.until(call, "truncate_reply")
+        (own,) = service.server.reception.calls.values()
+        left = [weakref.ref(each) for each in (own, own.dialogue, own._agent, *own._agent._sessions.values())]
+        assert len(left) == 4
+        del own
+        call.hang_up()
+        assert call.wait(8.0)
+        until(lambda: not any(each() for each in left), 2.0, lambda: [each() for each in left])
+    finally:
+        gc.enable()
