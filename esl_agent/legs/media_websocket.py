@@ -37,7 +37,6 @@ IDLE = 2
 MARK_EVERY = 25
 #: A mark that is later than this is not waited for: Asterisk before 20.18 and 22.8 knows none.
 MARK_PATIENCE = 0.5
-
 #: Seconds by which we may be wrong about the moment a frame leaves Asterisk.
 UNSURE = 0.005
 
@@ -67,9 +66,8 @@ class MediaWebSocketMedia:
         self._playout = Playout(line.rate)
         self._silence = bytes(frame_bytes(line.rate))
         self._queue = FarQueue(clock())
-        self._frames: deque[tuple[int, bytes, bool]] = (
-            deque()
-        )  # number, frame, is it sound: what is with Asterisk, and one
+        # number, frame, is it sound: those that Asterisk has, and what has only just left
+        self._frames: deque[tuple[int, bytes, bool]] = deque()
         self._marks: deque[tuple[int, Sequence[News]]] = deque()  # not yet told: frame, what is true when it leaves
         self._begun: dict[_Key, int] = {}  # the frame that a clip began in
         self._starts: dict[_Key, float] = {}
@@ -83,7 +81,11 @@ class MediaWebSocketMedia:
         self._give_up_at = 0.0
 
     def start(self) -> None:
-        if self._ticking is None and not self._is_over and self._line.listen(self):
+        if self._ticking is not None or self._is_over:
+            return
+        if not self._line.listen(self):
+            self._end()
+        else:
             self._give_up_at = self._clock() + self._quiet
             self._ticking = self._ticker.add(self._tick)
             self._fill([])
@@ -128,7 +130,7 @@ class MediaWebSocketMedia:
 
     def on_event(self, event: wire.Event) -> None:
         if isinstance(event, wire.MarkProcessed):
-            if event.correlation_id.isdigit():
+            if event.correlation_id.isdecimal():
                 self._marked(int(event.correlation_id))
         elif isinstance(event, wire.Xoff):
             self._may_send = False

@@ -300,7 +300,8 @@ def test_marks_of_before_a_flush_that_come_late_change_nothing(line):
     line.media.clear()
     for number in range(60):
         line.media.on_event(wire.MarkProcessed(str(number)))
-    line.media.on_event(wire.MarkProcessed("hello"))
+    for nonsense in ("hello", "", "\u00b2", "-1"):
+        line.media.on_event(wire.MarkProcessed(nonsense))
     line.media.on_event(wire.MarkProcessed("99999999"))
     line.media.play(flat(2, 0.4))
     line.pass_(1.0)
@@ -391,6 +392,16 @@ def test_calls_leave_no_tick_or_object_and_need_no_collector():
         assert not [alive for each in left if (alive := each()) is not None]
     finally:
         gc.enable()
+
+
+def test_a_line_that_ended_before_its_sound_began_owes_its_reports_all_the_same():
+    line = WebSocketLine(24000)
+    line.media.play(flat(1, 1.0))
+    line.interrupt()
+    line.media.start()
+    line.media.play(flat(2, 1.0))
+    assert line.played() == [(1, 0, 0.0), (2, 0, 0.0)]
+    assert line.left_behind() == []
 
 
 def test_the_callers_sound_is_posted_only_after_the_start():
