@@ -35,7 +35,6 @@ IDLE_WITH_AGENT: Mapping[str, str] = {
     "endpointing": "the agent judges when the caller has finished; see its turn_detection",
     "early_reply": "the agent answers as soon as it judges that the caller has finished",
     "expect": "the agent understands what it understands",
-    "filler": "the agent says for itself that it needs a moment",
     "history": "the agent's service keeps the conversation",
 }
 #: What of barge_in holds for an agent too: it stops for speech at once, and does not go on with what it was saying.
