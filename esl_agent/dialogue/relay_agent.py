@@ -13,7 +13,7 @@ from esl_agent.audio.pcm import SoundStream
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Action, ToolCall
 from esl_agent.dialogue.phase import AWAY, Phase
-from esl_agent.dialogue.relay_floor import RelayFloor
+from esl_agent.dialogue.relay_floor import UNTOLD, RelayFloor
 from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.relay_state import Ask, Item, Reply
 from esl_agent.dialogue.settings import CascadeSettings
@@ -56,6 +56,9 @@ class AgentTurns(RelayFloor):
             turn.steps["asked"] = min(self._asked_at, now)
             if self._speech_ended is not None:
                 turn.steps["speech_ended"], self._speech_ended = self._speech_ended, None
+        elif turn.kind in UNTOLD:
+            turn.kind = ask.kind  # it is more than that now
+            self.transcript.open_turn(turn.number)
         turn.text_ended = False
 
     def _is_unwanted(self, ask: Ask) -> bool:

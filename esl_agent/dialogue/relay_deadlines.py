@@ -35,7 +35,7 @@ class RelayDeadlines(RelayConnections):
                 reply_due = self._reply_due() if self._awaits_reply else math.inf
                 return min(self._closing_ends, self._aloud_at, self._turn_due(), self._settling.due, reply_due)
         due = [self._call_ends, self._keys_due(), self._turn_due(), self._settling.due, self._tools_due()]
-        due.append(self._sessions.due)
+        due += [self._sessions.due, self._filler_due()]
         if self._media_due is not None:
             due.append(self._media_due)
         if self._is_winding_up:
@@ -102,6 +102,8 @@ class RelayDeadlines(RelayConnections):
             self._reply_overdue(now, out)
         elif (turn := self._turn) is not None and now >= self._turn_due():
             self._turn_overdue(turn, now, out)
+        elif now >= self._filler_due():
+            self._fill(now, out)
         elif phase is Phase.HOLDING and now >= self._hold_ends:
             self._break_silence(now, out)
         elif phase is Phase.HEARING and now >= self._since + MAX_SPEECH:
@@ -138,8 +140,11 @@ class RelayDeadlines(RelayConnections):
         if (broken := turn.break_at(number, now)) is not None:
             self.transcript.lasts(turn.number, number, broken.text_seconds)
         turn.is_broken = False
-        if turn.kind is Kind.GREETING and not turn.clips:
-            self._wish = Ask(Kind.GREETING, saying(self._phrases.greeting), "greeting")
+        if not turn.clips:
+            if turn.kind is Kind.GREETING:
+                self._wish = Ask(Kind.GREETING, saying(self._phrases.greeting), "greeting")
+            self._turn = None
+            self._finish(turn, now, out)
 
     # The budget is spent
 

@@ -32,6 +32,8 @@ from esl_agent.dialogue.turn import Kind, Turn
 
 #: Phases that ``_go_on`` does not choose.
 FIXED = (Phase.WAITING, Phase.CLOSING, Phase.OVER, *AWAY)
+#: What is said in these turns is no part of the history.
+UNTOLD = (Kind.APOLOGY, Kind.FILLER)
 
 
 class RelayFloor:
@@ -181,7 +183,8 @@ class RelayFloor:
         turn = self._turn = Turn(self._turns, kind, name, progressed_at=now)
         turn.errands.is_writing = False
         turn.mark("asked", now)
-        self.transcript.open_turn(turn.number)
+        if kind not in UNTOLD:
+            self.transcript.open_turn(turn.number)
         return turn
 
     # What was heard

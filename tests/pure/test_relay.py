@@ -9,7 +9,7 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message, ToolCall
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.relay_settings import RelaySettings
-from esl_agent.dialogue.settings import CascadeSettings, Phrases
+from esl_agent.dialogue.settings import CascadeSettings, FillerSettings, Phrases
 from tests.pure.relay_world import RelayWorld
 
 GREETED = Phrases(greeting="Hello.")
@@ -182,7 +182,7 @@ def test_a_connection_that_breaks_is_replaced_and_the_new_agent_knows_what_was_s
 
 
 def test_an_agent_that_cannot_be_connected_is_apologised_for_and_the_call_ends():
-    it = world()
+    it = world(filler=FillerSettings(after=0.0))
     it.answer()
     it.tick()
     assert it.now == 105.0
@@ -190,3 +190,19 @@ def test_an_agent_that_cannot_be_connected_is_apologised_for_and_the_call_ends()
     it.tick()
     assert it.last(act.Synthesise).text == it.dialogue._phrases.failure.split(".")[0] + "."
     assert it.phase is Phase.CLOSING
+
+
+def test_a_caller_who_waits_for_the_agent_is_told_so_once_by_the_voice():
+    it = world()
+    it.answer()
+    it.tick()
+    assert it.now == 101.5
+    assert it.last(act.Synthesise).text == "One moment please."
+    it.voice_all()
+    it.listen(1.0)
+    it.tick()
+    assert it.now == 105.0
+    assert len(it.all(act.Synthesise)) == 1
+    it.connect()
+    assert it.last(act.AskAgent).instructions.endswith("Hello.")
+    assert it.dialogue.transcript.messages() == ()
