@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import uuid
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from gevent import socket
 
 from esl_agent.testing.caller import PretendCaller, Say
 from esl_agent.testing.providers import GOODBYE
-from tests.asterisk.agent import GREETING, REPLY, Agent, until, voice_of, write_conf
+from tests.asterisk.agent import DOORS, GREETING, REPLY, Agent, until, voice_of, write_conf
 from tests.asterisk.likeness import likeness
 from tests.asterisk.switch import REPOSITORY
-from tests.asterisk.test_calls import uses
+from tests.asterisk.test_calls import DIDS, uses
 from tests.asterisk.test_dialplan import hears_the_apology
 
 pytestmark = pytest.mark.system
@@ -37,27 +37,34 @@ def made(asterisk, tmp_path):
         yield make
 
 
-def test_the_caller_of_an_agent_that_is_killed_hears_why(asterisk, caller, tmp_path):
-    """A process of its own, with the engines it has by itself. The dialplan knows that it had AMI: no goodbye, then."""
+def test_the_callers_of_an_agent_that_is_killed_hear_why_at_every_door(asterisk, caller, tmp_path, made):
+    """The dialplan knows that it had AMI: no goodbye, then. Who is in Stasis is sent on when an agent is back."""
+    conf, log = tmp_path / "killed", tmp_path / "log"
+    conf.mkdir()
     long = "Good day, this is the voice of a telephone that has very much to say before it lets you speak at all."
-    write_conf(tmp_path, asterisk, ari=False, greeting=long)
-    log = tmp_path / "log"
-    with log.open("wb") as out:
+    write_conf(conf, asterisk, greeting=long)
+    with log.open("wb") as out:  # a process of its own, with the engines it has by itself
         process = subprocess.Popen(
-            [sys.executable, "-m", "esl_agent", "sidecar", "--conf", tmp_path],
+            [sys.executable, "-m", "esl_agent", "sidecar", "--conf", conf],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=REPOSITORY, env=os.environ | {"LOG_LEVEL": "INFO"},
         )  # fmt: skip
     try:
-        until(lambda: "AMI" in log.read_text() and "connected as" in log.read_text(), 30, why=log.read_text)
-        call = caller.dial("5000")
-        until(lambda: len(call.sound.loud()) > 30, 10, why=log.read_text)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert call.is_up
-        assert hears_the_apology(call)
+        until(lambda: len(found(log, "connected as", "is connected to")) == 2, 40, why=log.read_text)
+        calls = {door: caller.dial(f"{prefix}{DIDS[door]}") for door, prefix in DOORS.items()}
+        until(lambda: all(len(call.sound.loud()) > 30 for call in calls.values()), 15, why=log.read_text)
     finally:
         process.kill()
         process.wait()
+    made()
+    assert all(call.is_up for call in calls.values())
+    for door, call in calls.items():
+        assert hears_the_apology(call), door
+
+
+def found(path: Path, *words: str) -> set[str]:
+    """Those of ``words`` that a log has."""
+    text = path.read_text()
+    return {word for word in words if word in text}
 
 
 def test_without_ami_and_ari_a_call_is_taken_and_ended_all_the_same(made, caller):
@@ -116,12 +123,13 @@ def test_a_web_socket_also_carries_the_calls_of_ari(made, asterisk, caller):
     until(lambda: not asterisk.channels())
 
 
-def test_a_number_that_nobody_answers_is_refused_with_its_cause(made, caller):
-    """AudioSocket has answered the caller before the agent is asked."""
+def test_a_number_that_nobody_answers_is_refused_at_every_door(made, caller):
+    """With chan_websocket it is not answered before: the dialplan dials with ``n``."""
     agent = made()
-    call = caller.dial("4711")
-    assert call.wait_over(15)
-    assert "cause=1" in call.facts[-1][2], call.facts
-    assert not call.sound.loud()
-    (refused,) = agent.notes
-    assert agent.facts(refused, "answered") == []
+    calls = {door: caller.dial(f"{prefix}4711") for door, prefix in DOORS.items()}
+    for door, call in calls.items():
+        assert call.wait_over(15), (door, agent.story())
+        assert call.up.is_set() == (door != "websocket"), (door, call.facts)
+        assert not call.sound.loud(), door
+    assert "cause=1" in calls["audiosocket"].facts[-1][2]
+    assert all(agent.facts(call, "answered") == [] for call in agent.notes)
