@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 #: A refused call has this long to end.
 REFUSAL_SECONDS = 2.0
+#: ARI made its lines itself; only the name of a WebSocket's channel may come after the line.
+ARI_PATIENCE = 0.3
 
 
 class _Line(Line, Protocol):
@@ -212,7 +214,7 @@ class AsteriskDoor:
     def _directories(self) -> list[tuple[Directory, float]]:
         found: list[tuple[Directory, float]] = []
         if self.ari_calls is not None:
-            found.append((self.ari_calls, self._settings.ari.timeout))
+            found.append((self.ari_calls, ARI_PATIENCE))
         if self.ami_calls is not None:
             found.append((self.ami_calls, self._settings.ami.patience))
         return found
