@@ -143,3 +143,15 @@ def test_where_a_transfer_leads_nowhere_the_agent_goes_on_at_every_door(agent, c
         assert call.wait_over(15), (door, agent.story())
         assert agent.facts(only_call(agent, door), "transfer_failed") != [], (door, agent.story())
         assert likeness(call.sound.heard(), voice_of("Goodbye."))[0] > 0.95, door
+
+
+def test_a_callers_name_is_data_to_the_dialplan_at_every_door(agent, caller):
+    caller.name = "Bobby, 1) ${SHELL(id)} & $[1+1] ;--"
+    serve_every_door(agent, REPLY)
+    calls = call_every_door(caller, lambda door: [Wait(1.0), HangUp()])
+    for door, call in calls.items():
+        assert call.wait_over(10)
+        until(lambda: agent.is_idle)
+        (facts,) = agent.facts(only_call(agent, door), "call")
+        assert facts["name"].text == caller.name, door
+        assert facts["caller"].text == caller.number, door
