@@ -17,7 +17,6 @@ from esl_agent.dialogue.relay_deadlines import MAX_SPEECH
 from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.relay_state import REST
 from esl_agent.dialogue.settings import CascadeSettings
-from esl_agent.dialogue.turn import SETTLE
 from tests.pure.relay_world import Queued, RelayWorld
 from tests.pure.world import RATE, sound
 
@@ -122,7 +121,6 @@ class RelayChaos(RelayWorld):
         self.past: list[ev.Event] = []
         self.done: set[int] = set()
         """Orders that were answered, by their place in the log."""
-        self.playing_since = 0.0
         self.closing_since = math.inf
         self.was = self.phase
         self.on_action = self.watch
@@ -213,8 +211,6 @@ class RelayChaos(RelayWorld):
             assert piece.order > max(self.played, default=-1), "a part plays out of order"
             self.played.append(piece.order)
             self.clips[key] = piece
-        if len(self.queue) == 1:
-            self.playing_since = self.now
 
     def is_lost(self, clip: Queued) -> bool:
         """Its report is overdue."""
@@ -230,11 +226,9 @@ class RelayChaos(RelayWorld):
     def left(self, action: act.Action) -> None:
         """The call leaves us: its last words were heard, or waited for long enough."""
         self.speaks = None
-        if self.queue and not self.is_cleared and isinstance(action, act.HangUp):
-            waited, closing = self.now - self.playing_since, self.now - self.closing_since
-            limits = self.config.limits
-            is_lost = self.is_lost(self.queue[-1]) or waited >= min(limits.playback, SETTLE)
-            assert is_lost or closing > limits.goodbye - 0.01, f"cut off after {waited:.2f} s"
+        if self.queue and not self.is_cleared:
+            waited, limit = self.now - self.closing_since, self.config.limits.goodbye
+            assert self.is_lost(self.queue[-1]) or waited > limit - 0.01, f"cut off: {self.queue}"
 
     def check_words(self, messages: tuple[act.Message, ...], *, is_live: bool) -> None:
         """Of each item no more words are known than were heard (or are being said)."""
@@ -419,7 +413,6 @@ class RelayChaos(RelayWorld):
         key = (first.play.turn, first.play.clip)
         self.heard(key, heard)
         self.send(ev.Played(*key, heard))
-        self.playing_since = self.now
 
     def heard(self, key: tuple[int, int], heard: float) -> None:
         if key not in self.reported and (piece := self.clips.get(key)) and heard > 0:
