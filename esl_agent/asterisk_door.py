@@ -8,11 +8,9 @@ Stasis(esl_agent)      -> AriCalls makes one of these two lines for the caller  
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Protocol
 
-import gevent
 from gevent.event import Event as Flag
 
 from esl_agent.config import DidConfig
@@ -125,9 +123,7 @@ class AsteriskDoor:
 
     def wait_idle(self, seconds: float) -> None:
         self.turn_away()
-        ends = time.monotonic() + seconds
-        while self.line_count and time.monotonic() < ends:
-            gevent.sleep(0.1)
+        self._reception.wait_idle(seconds)
 
     @property
     def line_count(self) -> int:
