@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import os
-import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from esl_agent import doctor_places as places
 from esl_agent.audio.pcm import Sound
 from esl_agent.config import Config, DidConfig, address
 from esl_agent.config.did import normalised
@@ -129,7 +126,8 @@ def _names_us(line: SocketLine, config: Config) -> bool:
     """Whether a ``socket`` line names our listen address, by that name or as another address of this machine."""
     host, port = config.service.freeswitch.address
     return any(
-        named == port and (each == host or (_is_wildcard(host) and _is_this_machine(each)) or _same(each, host))
+        named == port
+        and (each == host or (places.is_wildcard(host) and places.is_this_machine(each)) or places.is_same(each, host))
         for each, named in line.hosts
     )
 
@@ -137,22 +135,22 @@ def _names_us(line: SocketLine, config: Config) -> bool:
 def addresses(config: Config) -> Findings:
     """Does anybody listen where FreeSWITCH will connect, and can it mean us by these addresses?"""
     service = config.service
-    away = not _is_loopback(service.event_socket.host)
+    away = not places.is_loopback(service.event_socket.host)
     doors = (
         ("freeswitch.listen", *service.freeswitch.address, "the dialplan's `socket` line"),
         ("audio.listen", *service.audio.address, "mod_audio_fork"),
     )
     for key, host, port, who in doors:
-        yield _listener(key, host, port)
-        if away and _is_loopback(host):
+        yield places.listener(key, host, port)
+        if away and places.is_loopback(host):
             seen = f"{key} is {host}:{port}, which {who} on another machine ({service.event_socket.host}) cannot reach"
             yield Finding(Mark.FAIL, "addresses", seen, f"{key}: an address of this machine that FreeSWITCH can reach")
     told = address(service.audio.advertised)[0]
-    if _is_wildcard(told) or (away and _is_loopback(told)):
+    if places.is_wildcard(told) or (away and places.is_loopback(told)):
         seen = f"FreeSWITCH is told to bring the sound to ws://{service.audio.advertised}"
         mark = Mark.FAIL if away else Mark.WARN
         yield Finding(mark, "addresses", seen, "audio.advertise: host:port as FreeSWITCH reaches this machine")
-    if away and not _is_allowed(service.event_socket.host, service.freeswitch.allow):
+    if away and not places.is_allowed(service.event_socket.host, service.freeswitch.allow):
         seen = f"calls from {service.event_socket.host} are not in freeswitch.allow"
         yield Finding(Mark.WARN, "addresses", seen, "add FreeSWITCH's address to freeswitch.allow")
     seen = (
@@ -160,25 +158,6 @@ def addresses(config: Config) -> Findings:
         "command that opens a connection; a call tells"
     )
     yield Finding(Mark.UNCHECKED, "addresses", seen)
-
-
-def _listener(key: str, host: str, port: int) -> Finding:
-    """Whether an address is taken, without connecting to it: a connection would count as a call."""
-    where = f"{key} {host}:{port}"
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # With this option only a listener stands in the way, not a connection that has just ended.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return Finding(Mark.OK, "addresses", f"{where}: somebody listens on this machine")
-        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            cure = f"{key}: an address of this machine; or run the doctor where the agent runs"
-            return Finding(Mark.FAIL, "addresses", f"{where} is no address of this machine", cure)
-        return Finding(Mark.UNCHECKED, "addresses", f"whether anybody listens on {where}: {error.strerror}")
-    return Finding(Mark.FAIL, "addresses", f"{where}: nobody listens on this machine", "start it: esl-agent serve")
 
 
 def clips(fs: EventSocket, config: Config) -> Findings:
@@ -226,40 +205,3 @@ def _seen_by_freeswitch(fs: EventSocket, probe: Path, seen_as: str) -> Findings:
         yield Finding(Mark.WARN, "clips", seen, "run the service with a umask of 022, or as FreeSWITCH's user")
     else:
         yield Finding(Mark.OK, "clips", f"FreeSWITCH sees {seen_as}, and anybody may read it")
-
-
-def _resolved(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    with suppress(OSError, ValueError):
-        for *_, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
-            yield ipaddress.ip_address(str(place[0]).partition("%")[0])
-
-
-def _is_loopback(host: str) -> bool:
-    found = list(_resolved(host))
-    return bool(found) and all(each.is_loopback for each in found)
-
-
-def _is_wildcard(host: str) -> bool:
-    return host in ("0.0.0.0", "::")
-
-
-def _same(one: str, other: str) -> bool:
-    return bool(set(_resolved(one)) & set(_resolved(other)))
-
-
-def _is_this_machine(host: str) -> bool:
-    """Whether ``host`` is an address of this machine: only then a socket can be bound to it."""
-    for each in _resolved(host):
-        with (
-            suppress(OSError),
-            socket.socket(socket.AF_INET if each.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe,
-        ):
-            probe.bind((str(each), 0))
-            return True
-    return False
-
-
-def _is_allowed(host: str, networks: tuple[str, ...]) -> bool:
-    found = list(_resolved(host))
-    allowed = [ipaddress.ip_network(network) for network in networks]
-    return all(any(each.version == network.version and each in network for network in allowed) for each in found)
