@@ -23,11 +23,11 @@ from tests.asterisk.switch import RealAsterisk, free_ports
 
 #: A number each for the doors of conf/asterisk's dialplan, with what the callers of the tests dial before it.
 DOORS = {"audiosocket": "", "websocket": "ws.", "ari": "ari."}
-GREETING, REPLY, LONG = "Good day.", "Weasels have eaten our telephone system.", "Something is terribly wrong."
+GREETING, REPLY, LONG = "Good day.", "I am sorry for your trouble.", "Something is terribly wrong."
 #: What the agent says, and how it sounds. Its other phrases are one short word.
 VOICE = {
-    GREETING: "hello-world",
-    REPLY: "tt-weasels",
+    GREETING: "digits-3",
+    REPLY: "sorry-youre-having-problems",
     LONG: "something-terribly-wrong+tt-monkeysintro",
     "Goodbye.": "vm-goodbye",
 }

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 
 #: Each door has a DID and a caller of its own, so that a sound in the wrong call is found.
 DIDS = {door: f"500{n}" for n, door in enumerate(DOORS)}
-WORDS = dict(zip(DOORS, ("queue-thankyou", "vm-theperson", "number-not-answering"), strict=True))
+WORDS = dict(zip(DOORS, ("queue-thankyou", "hello-world", "number-not-answering"), strict=True))
 
 #: What caller and callee say to one another.
 TALK = telephone(trim(recording("vm-goodbye")), 8000)
@@ -73,7 +73,7 @@ def test_each_side_hears_what_the_other_said_at_every_door(agent, caller):
 def test_the_agent_falls_silent_for_a_caller_who_talks_over_it_at_every_door(agent, caller):
     """At the caller's ear, packet by packet. How fast is a matter of bench/, not of a test."""
     serve_every_door(agent, LONG, REPLY)
-    script: list[Step] = [Say("digits-1", pause=0.2), BargeIn("queue-thankyou", after=1.0), Wait(4.0), HangUp()]
+    script: list[Step] = [Say("digits-1", pause=0.2), BargeIn("number-not-answering", after=1.0), Wait(3.2), HangUp()]
     calls = call_every_door(caller, lambda door: list(script))
     for door, call in calls.items():
         assert call.wait_over(20), (door, agent.story())

@@ -93,7 +93,7 @@ def test_one_call_more_than_may_be_is_the_dialplans(made, caller):
 
 
 def test_a_stranger_on_the_line_is_no_call_and_harms_none(made, caller):
-    agent = made(more="unknown: refuse")
+    agent = made(ari=False, more="unknown: refuse")
     agent.serve("5000", REPLY)
     call = caller.dial("5000", PretendCaller([Say("digits-1", pause=0.3)]))
     assert call.wait_up(3)

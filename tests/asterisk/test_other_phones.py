@@ -80,7 +80,7 @@ def test_baresip_registers_with_its_password_and_hears_the_agent(asterisk, agent
     assert modules is not None, "baresip has its modules elsewhere"
     with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(bytes(32000) + SPEECH.pcm + bytes(128000))
+        file.writeframes(bytes(24000) + SPEECH.pcm + bytes(128000))
     (tmp_path / "config").write_text(BARESIP.format(directory=tmp_path, modules=modules))
     account = ACCOUNT.format(port=asterisk.ports.sip, password=asterisk.secrets.phone)
     (tmp_path / "accounts").write_text(account)
