@@ -24,12 +24,15 @@ from tests.asterisk.switch import RealAsterisk, free_ports
 #: A number each for the doors of conf/asterisk's dialplan, with what the callers of the tests dial before it.
 DOORS = {"audiosocket": "", "websocket": "ws.", "ari": "ari."}
 GREETING, REPLY, LONG = "Good day.", "I am sorry for your trouble.", "Something is terribly wrong."
+#: What whoever is called for a caller hears.
+BRIEFING = "A caller wants to talk to you."
 #: What the agent says, and how it sounds. Its other phrases are one short word.
 VOICE = {
     GREETING: "digits-3",
     REPLY: "sorry-youre-having-problems",
     LONG: "something-terribly-wrong+tt-monkeysintro",
     "Goodbye.": "vm-goodbye",
+    BRIEFING: "vm-theperson",
 }
 AGENT = """
 freeswitch: {{listen: "127.0.0.1:1"}}
@@ -55,6 +58,7 @@ limits: {{stt: 2.0, llm: 2.0, tts: 2.0, goodbye: 3.0}}
 destinations:
   desk: {{number: 2001}}
   nowhere: {{number: 7777}}
+{destinations}
 tools: {{builtin: [transfer, hang_up, collect_digits]}}
 dtmf: {{timeout: 0.4, first: 2.0}}
 llm: {{engine: rules, rules: [], otherwise: "x"}}
@@ -103,6 +107,7 @@ def write_conf(
     ari_more: str = "",
     more: str = "",
     greeting: str = GREETING,
+    destinations: str = "",
 ) -> int:
     """A configuration below ``directory``; the port of its AudioSocket server. That is the one that calls without a
     port in their number go to, but where neither AMI nor ARI is asked for."""
@@ -121,7 +126,9 @@ def write_conf(
     (directory / "ari.secret").write_text(asterisk.secrets.ari)
     (directory / "dids").mkdir()
     for n in range(10):
-        (directory / "dids" / f"500{n}.yaml").write_text(DID.format(did=f"500{n}", greeting=greeting))
+        (directory / "dids" / f"500{n}.yaml").write_text(
+            DID.format(did=f"500{n}", greeting=greeting, destinations=destinations)
+        )
     return ports.audiosocket
 
 
