@@ -20,6 +20,10 @@ wanted="$SUITE ${ARCH:-} $(cksum <"$0")"
 if [ -x "$TO/run" ] && [ "$(cat "$TO/stamp" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
+# Whatever else is in there is not ours to replace.
+if [ -d "$TO" ] && [ ! -e "$TO/stamp" ] && [ -n "$(ls -A "$TO")" ]; then
+    give_up "$TO has something else in it"
+fi
 for needed in apt-get apt-cache apt-config dpkg dpkg-deb; do
     command -v "$needed" >/dev/null || give_up "there is no $needed: this works on Debian only"
 done
@@ -33,8 +37,9 @@ case $ARCH in
 esac
 
 # What conf/asterisk/modules.conf loads needs these and no more. Patterns: their numbers change with the release.
-packages='asterisk asterisk-modules libc6 libgcc-s1 libstdc\+\+6 libcrypt1 libssl3[a-z0-9]* libsqlite3-0 libxml2(-[0-9]+)?
-    libxslt1\.1 libsystemd0 libtinfo6 libzstd1 libbsd0 libmd0 libedit2 zlib1g libjansson4 liburiparser1 libuuid1 libcap2'
+packages='asterisk asterisk-modules libc6 libgcc-s1 libstdc\+\+6 libcrypt1 libssl3[a-z0-9]* libsqlite3-0
+    libxml2(-[0-9]+)? libxslt1\.1 libsystemd0 libtinfo6 libzstd1 libbsd0 libmd0 libedit2 zlib1g libjansson4
+    liburiparser1 libuuid1 libcap2'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -77,11 +82,12 @@ for mirror in $mirrors; do
 done
 if [ -z "$is_there" ]; then
     tail -3 "$work/log" >&2
-    give_up "no mirror of this machine's apt gives asterisk of Debian $SUITE: is there no network, or is this no Debian?"
+    give_up "no mirror of this machine's apt has asterisk ($SUITE): is there no network, or is this no Debian?"
 fi
 names=$(printf '%s' "$packages" | tr -s ' \n' '|')
-names=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
-    asterisk asterisk-modules 2>/dev/null | grep -E '^[a-z0-9]' | sed 's/:.*//' | sort -u | grep -xE "$names")
+names=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+    --no-enhances asterisk asterisk-modules 2>/dev/null |
+    grep -E '^[a-z0-9]' | sed 's/:.*//' | sort -u | grep -xE "$names")
 say "fetching $(printf '%s\n' "$names" | wc -l) packages of Debian $SUITE for $ARCH"
 # shellcheck disable=SC2086
 (cd "$work/debs" && apt-get -qq download $names >"$work/log" 2>&1) || {
@@ -108,7 +114,8 @@ if [ "$ARCH" = "$(dpkg --print-architecture)" ]; then
     say "$version is in $TO"
 fi
 mkdir -p "$TO"
-rm -rf "$TO/root" "$TO/run" "$TO/stamp"
+echo "not finished" >"$TO/stamp"
+rm -rf "$TO/root" "$TO/run"
 # Copied, not moved: $work may be on another file system.
 cp -a "$work/root" "$work/run" "$TO/" || give_up "$TO cannot be written"
 printf '%s\n' "$libraries/asterisk/modules" >"$TO/modules"
