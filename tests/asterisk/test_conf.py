@@ -11,7 +11,8 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.asterisk.switch import CONF, RealAsterisk
+from esl_agent.testing.sip_phone import SipPhone
+from tests.asterisk.switch import CONF, TRUNK_HOST, RealAsterisk
 
 pytestmark = pytest.mark.system
 DEFAULTS = {
@@ -125,3 +126,14 @@ def test_a_manager_that_knows_the_secret_is_let_in_and_another_is_not(asterisk):
 
     assert b"Authentication accepted" in login(asterisk.secrets.ami)
     assert b"Authentication failed" in login("")
+
+
+def test_the_agent_may_be_named_by_a_host_name(own_asterisk, stand_in):
+    """As in a network of containers."""
+    own_asterisk.start(AUDIOSOCKET_ADDR=f"localhost:{stand_in.port}")
+    phone = SipPhone(TRUNK_HOST, ("127.0.0.1", own_asterisk.ports.sip))
+    try:
+        assert phone.dial("5000").wait_up(5)
+        assert len(stand_in.ids) == 1
+    finally:
+        phone.close()
