@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="esl-agent", description="The voice agent for FreeSWITCH.")
+    parser = argparse.ArgumentParser(prog="esl-agent", description="The voice agent for FreeSWITCH and Asterisk.")
     parser.add_argument("--version", action="version", version=f"esl-agent {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
