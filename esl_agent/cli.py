@@ -51,8 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     command("serve", _serve, "Answer calls until told to stop.")
     command("sidecar", _sidecar, "Answer Asterisk's calls only: as serve, without the door for FreeSWITCH.")
     command("check", _check, "Check the configuration; say everything that is wrong with it.", positional=True)
-    doctor = command("doctor", _doctor, "Look at FreeSWITCH as fs_cli would: what is missing for calls to work?")
-    doctor.add_argument("--did", help="also follow the dialplan for this number")
+    doctor = command(
+        "doctor",
+        _doctor,
+        "Look at FreeSWITCH as fs_cli would, and at Asterisk where asterisk.enabled is true: what is missing for calls "
+        "to work? 1 is the exit status if anything is.",
+    )
+    doctor.add_argument("--did", help="follow the dialplan for this number, instead of every number of the files")
+    doctor.add_argument("--asterisk", action="store_true", help="look at Asterisk only, enabled or not")
     call = command("call", _call, "Have Asterisk call somebody; the running service's agent talks with who answers.")
     call.add_argument("number", help="whom to call")
     call.add_argument("--did", required=True, help="the DID whose agent talks")
@@ -133,7 +139,8 @@ def _check(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from esl_agent import doctor
 
-    return 1 if doctor.run(configuration.load(options.conf), options.did, sys.stdout) else 0
+    config = configuration.load(options.conf)
+    return 1 if doctor.run(config, options.did, sys.stdout, only_asterisk=options.asterisk) else 0
 
 
 def _call(options: argparse.Namespace) -> int:

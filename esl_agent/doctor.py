@@ -1,4 +1,5 @@
-"""``esl-agent doctor``: looks at FreeSWITCH as ``fs_cli`` would; what stands between a caller and the agent?"""
+"""``esl-agent doctor``: what stands between a caller and the agent? Looks at every door that is configured: FreeSWITCH
+as ``fs_cli`` would, Asterisk (doctor_asterisk.py) where ``asterisk.enabled`` says so."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from esl_agent import doctor_asterisk, inbound
 from esl_agent import doctor_checks as checks
 from esl_agent import doctor_paths as paths
-from esl_agent import inbound
 from esl_agent.config import Config
+from esl_agent.doctor_asterisk_view import Console
 from esl_agent.doctor_checks import Finding, Findings, Mark
 from esl_agent.errors import CommandTimeout, ConfigError, EslAgentError, LegClosed
 from esl_agent.secret import beside, secret
-from esl_agent.wire.esl_commands import safe_text
 
 _COLOURS = {Mark.OK: "32", Mark.WARN: "33", Mark.FAIL: "31", Mark.UNCHECKED: "36"}
 _MARK_WIDTH = max(len(mark.value) for mark in Mark)
@@ -22,15 +23,24 @@ _SUBJECT_WIDTH = 12
 _MAX_LINE = 600
 
 
-def run(config: Config, did: str | None, out: TextIO, environment: Mapping[str, str] | None = None) -> int:
+def run(
+    config: Config,
+    did: str | None,
+    out: TextIO,
+    environment: Mapping[str, str] | None = None,
+    *,
+    only_asterisk: bool = False,
+    console: Console | None = None,
+) -> int:
     """Write the report to ``out``; how many findings are FAIL.
 
-    ``did``: follow the dialplan for this number; None: for every whole number of the configuration. Raises nothing
-    that FreeSWITCH or the network could cause. Changes nothing but for one clip, written and removed again.
+    ``did``: follow the dialplan for this number; None: for every whole number of the configuration. ``only_asterisk``:
+    look at nothing else. ``console``: Asterisk's; None: that of this machine, if it is the right one. Raises nothing
+    that a switch or the network could cause. Changes nothing but for one clip, written and removed again.
     """
     seen: Counter[Mark] = Counter()
     colour = out.isatty()
-    for finding in _findings(config, did, environment):
+    for finding in _doors(config, did, environment, only_asterisk, console):
         seen[finding.mark] += 1
         out.write(_line(finding, colour))
         out.flush()
@@ -39,6 +49,19 @@ def run(config: Config, did: str | None, out: TextIO, environment: Mapping[str, 
         f"{seen[Mark.UNCHECKED]} not checked\n"
     )
     return seen[Mark.FAIL]
+
+
+def _doors(
+    config: Config,
+    did: str | None,
+    environment: Mapping[str, str] | None,
+    only_asterisk: bool,
+    console: Console | None,
+) -> Findings:
+    if not only_asterisk:
+        yield from _findings(config, did, environment)
+    if only_asterisk or config.service.asterisk.enabled:
+        yield from doctor_asterisk.findings(config, did, environment, console)
 
 
 def _findings(config: Config, did: str | None, environment: Mapping[str, str] | None) -> Findings:
@@ -99,10 +122,16 @@ def _line(finding: Finding, colour: bool) -> str:
     mark = finding.mark.value.ljust(_MARK_WIDTH)
     if colour:
         mark = f"\033[{_COLOURS[finding.mark]}m{mark}\033[0m"
-    text = f"{mark}  {safe_text(finding.subject, 60).ljust(_SUBJECT_WIDTH)}  {safe_text(finding.seen, _MAX_LINE)}\n"
+    text = f"{mark}  {_shown(finding.subject, 60).ljust(_SUBJECT_WIDTH)}  {_shown(finding.seen, _MAX_LINE)}\n"
     if finding.cure:
-        text += f"{'':{_MARK_WIDTH}}  {'':{_SUBJECT_WIDTH}}  -> {safe_text(finding.cure, _MAX_LINE)}\n"
+        text += f"{'':{_MARK_WIDTH}}  {'':{_SUBJECT_WIDTH}}  -> {_shown(finding.cure, _MAX_LINE)}\n"
     return text
+
+
+def _shown(text: str, limit: int) -> str:
+    """Outside text for a terminal: one line without what steers it. Unlike ``safe_text`` it leaves ``${`` alone: the
+    report shows the dialplan as it is, and nobody evaluates it."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text[:limit]).split())
 
 
 def _count(number: int, what: str) -> str:
