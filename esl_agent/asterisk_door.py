@@ -1,6 +1,7 @@
 """The door for Asterisk: lines with sound come to our servers, AMI or ARI say whose they are.
 
 Dial(AudioSocket/...)  -> AudioSocketServer    -> line -> who calls? (AMI)                    -> Reception
+                                                 but a line with a callee of a warm transfer  -> Briefings
 Dial(WebSocket/...)    -> MediaWebSocketServer -> line -> who calls? (its own variables, AMI) -> Reception
 Stasis(esl_agent)      -> AriCalls makes one of these two lines for the caller                -> Reception
 """
@@ -18,21 +19,25 @@ from esl_agent.config.asterisk import AsteriskSettings
 from esl_agent.dialogue.template import variables
 from esl_agent.errors import LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
+from esl_agent.legs.ami_callee import AmiBeside
 from esl_agent.legs.ami_calls import AmiCalls
 from esl_agent.legs.ami_originate import AmiDialler, AmiOutgoing
 from esl_agent.legs.ari import AriClient
 from esl_agent.legs.ari_calls import AriCalls
 from esl_agent.legs.ari_outbound import Outgoing
 from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Directory, Line, NoControl
+from esl_agent.legs.asterisk_transfer import WarmTransfer
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_media import AudioSocketMedia
 from esl_agent.legs.audiosocket_server import AudioSocketServer
 from esl_agent.legs.base import MediaStream, Post
+from esl_agent.legs.briefings import Briefings
 from esl_agent.legs.media_websocket import MediaWebSocketMedia
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.media_websocket_server import MediaWebSocketServer
 from esl_agent.legs.outbound import OnNews
 from esl_agent.legs.playout_clock import PlayoutClock
+from esl_agent.legs.ring_back import RingBack
 from esl_agent.mailbox import Mailbox
 from esl_agent.reception import Reception
 from esl_agent.secret import required
@@ -55,16 +60,28 @@ class _Line(Line, Protocol):
 class AsteriskArrival:
     """A call on its line; a reception.Arrival."""
 
-    def __init__(self, line: _Line, caller: Caller, control: Control, make: Callable[[Post], MediaStream]) -> None:
+    def __init__(
+        self,
+        line: _Line,
+        caller: Caller,
+        control: Control,
+        make: Callable[[Post], MediaStream],
+        briefings: Briefings,
+    ) -> None:
         self.mailbox = Mailbox()
         self.leg = AsteriskLeg(line, caller, control, self.mailbox.post)
+        self._ring = RingBack(self.mailbox.post)
+        self._warm = WarmTransfer(line.id, control, briefings, self._ring)
+        self.leg.warm = self._warm
         self._make = make
         self._is_over = Flag()
         line.on_digit = self.leg.digit
         line.on_end = self._ended
 
     def media(self, did: DidConfig) -> MediaStream:
-        return self._make(self.mailbox.post)
+        self._warm.tone = did.cascade.transfer.ringback
+        media = self._ring.media = self._make(self._ring.post)
+        return media
 
     def refuse(self, cause: str) -> None:
         self.leg.hang_up(cause)
@@ -83,6 +100,7 @@ class AsteriskDoor:
         self._settings = settings
         self._reception = reception
         self._ticker = PlayoutClock()
+        self._briefings = Briefings(self._ticker)
         socket, media = settings.audiosocket, settings.websocket
         self.audiosocket = AudioSocketServer(
             socket.host,
@@ -98,8 +116,8 @@ class AsteriskDoor:
                 *address, self._came_by_websocket, allow=media.allow, max_lines=settings.max_calls
             )
         self.ami = ami_client(settings)
-        self.ami_calls = AmiCalls(self.ami, settings.transfer_context) if self.ami is not None else None
         self._dialler = AmiDialler(self.ami) if self.ami is not None else None
+        self.ami_calls = self._callers(self.ami, self._dialler) if self.ami and self._dialler else None
         self.ari = _ari(settings)
         self.ari_calls = self._stasis(self.ari) if self.ari is not None else None
 
@@ -141,6 +159,7 @@ class AsteriskDoor:
             self.websocket.stop()
         if self.ami is not None:
             self.ami.close()
+        self._briefings.close()
 
     # A call that we make
 
@@ -171,6 +190,8 @@ class AsteriskDoor:
             self.ari_calls.line_came(uuid)
 
     def _came_by_audiosocket(self, line: AudioSocketLine) -> None:
+        if self._briefings.came(line):
+            return
         quiet = self._settings.audiosocket.quiet
         self._take(line, line.id, Caller(), lambda post: AudioSocketMedia(line, self._ticker, post, quiet=quiet))
 
@@ -199,7 +220,7 @@ class AsteriskDoor:
         )
         if not did:
             log.warning("call=%s nobody says which number was dialled; see asterisk.did", line.id)
-        self._reception.take(AsteriskArrival(line, merged, control, make))
+        self._reception.take(AsteriskArrival(line, merged, control, make, self._briefings))
 
     def _who(self, name: str) -> tuple[Caller, Control] | None:
         for directory, patience in self._directories():
@@ -218,6 +239,13 @@ class AsteriskDoor:
     @property
     def _is_told_of_calls(self) -> bool:
         return any(client is not None and client.is_connected for client in (self.ami, self.ari))
+
+    def _callers(self, client: AmiClient, dialler: AmiDialler) -> AmiCalls:
+        settings = self._settings
+        beside = AmiBeside(
+            dialler, settings.briefing_context, settings.outbound.caller_id, settings.audiosocket.advertise
+        )
+        return AmiCalls(client, settings.transfer_context, beside)
 
     def _stasis(self, client: AriClient) -> AriCalls:
         settings, ari = self._settings, self._settings.ari

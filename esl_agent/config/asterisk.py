@@ -128,6 +128,12 @@ class AsteriskSettings:
         "The dialplan's context in which the targets of transfers are extensions.",
         pattern=r"^[A-Za-z0-9_-]{1,79}$",
     )
+    briefing_context: str = setting(
+        "ai-briefing",
+        "The dialplan's context that whoever answers a warm transfer is given to (AMI): it connects them with the "
+        "AudioSocket server, where they hear the briefing.",
+        pattern=r"^[A-Za-z0-9_-]{1,79}$",
+    )
     audiosocket: AudioSocketSettings = setting(AudioSocketSettings, "The AudioSocket server.")
     websocket: MediaWebSocketSettings = setting(MediaWebSocketSettings, "The server for chan_websocket.")
     ami: AmiSettings = setting(AmiSettings, "The manager interface.")

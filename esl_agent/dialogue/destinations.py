@@ -60,7 +60,8 @@ class DestinationSettings:
     )
     dial: str = setting(
         "",
-        "What a warm transfer calls: a FreeSWITCH dial string such as user/1000 or sofia/gateway/pstn/+4930123456.",
+        "What a warm transfer calls. FreeSWITCH: a dial string such as user/1000 or sofia/gateway/pstn/+4930123456; "
+        "Asterisk: a telephone or a trunk of pjsip.conf, PJSIP/1002 or PJSIP/4930123456@trunk.",
     )
     mode: Literal["blind", "warm"] = setting(
         "blind",
@@ -81,7 +82,7 @@ class DestinationSettings:
         if self.mode == "blind" and not self.number:
             raise ValueError("a blind transfer needs number, the extension to send the call to")
         if self.mode == "warm" and not self.dial:
-            raise ValueError("a warm transfer needs dial, a dial string such as user/1000")
+            raise ValueError("a warm transfer needs dial, such as user/1000 (FreeSWITCH) or PJSIP/1000 (Asterisk)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class TransferSettings:
     dial: str = setting("", "What a warm transfer to such a number calls; `{number}` is the number, digits only.")
     ringback: str = setting(
         "%(2000,4000,440,480)",
-        "What the caller hears while a warm transfer rings: a tone, or a stream such as local_stream://moh.",
+        "What the caller hears while a warm transfer rings: a tone, or a stream such as local_stream://moh, in whose "
+        "place Asterisk's callers hear the usual tone. Empty: silence.",
         pattern=r"^[^\r\n${}\[\]]*$",
     )
     max_per_call: int = setting(3, "Transfers one caller may have tried.", ge=0, le=100)

@@ -22,6 +22,7 @@ from gevent.event import AsyncResult, Event
 
 from esl_agent.errors import LegError
 from esl_agent.legs.ami import AmiClient
+from esl_agent.legs.ami_callee import AmiBeside
 from esl_agent.legs.ami_control import AmiControl
 from esl_agent.legs.ami_originate import DID_VARIABLE
 from esl_agent.legs.asterisk import Caller, Control
@@ -62,9 +63,11 @@ class _Known:
 class AmiCalls:
     """A Directory. Make it before ``client.start``; ``transfer_context`` is where transfers' targets are extensions."""
 
-    def __init__(self, client: AmiClient, transfer_context: str) -> None:
+    def __init__(self, client: AmiClient, transfer_context: str, beside: AmiBeside | None = None) -> None:
+        """``beside``: how people are called for callers; without it nobody is."""
         self._client = client
         self._context = transfer_context
+        self._beside = beside
         self._lines: dict[str, _Known] = {}  # the oldest first
         self._lines_of: dict[str, set[str]] = {}  # the caller's channel -> its lines
         self._controls: dict[str, set[AmiControl]] = {}
@@ -81,10 +84,12 @@ class AmiCalls:
         known = self._awaited(_key(line), deadline)
         if known is None:
             return None
-        control = AmiControl(self._client, known.channel, known.uniqueid, self._context, self._forget)
+        control = AmiControl(self._client, known.channel, known.uniqueid, self._context, self._forget, self._beside)
         self._controls.setdefault(known.channel, set()).add(control)
         status = self._status(known.channel, deadline)
-        return _caller(known, status), control
+        caller = _caller(known, status)
+        control.calls_from(caller.number)
+        return caller, control
 
     # What Asterisk tells
 

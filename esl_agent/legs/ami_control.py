@@ -11,14 +11,18 @@ from gevent.event import AsyncResult
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
+from esl_agent.legs.ami_callee import TRANSFERRED_VARIABLE, AmiBeside, AmiCallee
 from esl_agent.legs.asterisk import CAUSES, Done
 from esl_agent.legs.esl_outcome import guarded
+from esl_agent.legs.outbound import OnNews
 from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
 
 #: What may be an extension here: nothing that a dialplan argument, a dial string or an AMI line would read otherwise.
 _EXTENSION = re.compile(r"[A-Za-z0-9*#+._-]{1,79}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+#: What of a caller's number others may be shown.
+_NUMBER = re.compile(r"[+]?[0-9]{1,20}")
 _DIGITS = re.compile(r"[0-9*#A-Da-dw]{1,64}")
 _FACT = re.compile(r"[^A-Za-z0-9_-]+")
 #: Bytes of a variable's value and of a fact: with their name they stay below the line Asterisk takes.
@@ -37,10 +41,20 @@ class AmiControl:
     """A Control. ``forget`` is told once when the call needs no more news."""
 
     def __init__(
-        self, client: AmiClient, channel: str, uniqueid: str, context: str, forget: Callable[[AmiControl], None]
+        self,
+        client: AmiClient,
+        channel: str,
+        uniqueid: str,
+        context: str,
+        forget: Callable[[AmiControl], None],
+        beside: AmiBeside | None = None,
     ) -> None:
+        """``beside``: without it nobody is called for the caller."""
         self.channel = channel
         self.uniqueid = uniqueid
+        self.number = ""
+        """The caller's, where it is one."""
+        self._beside = beside
         self.since = time.monotonic()
         self._client = client
         self._context = context
@@ -51,6 +65,10 @@ class AmiControl:
         self._is_closed = False
 
     # What the directory tells
+
+    def calls_from(self, number: str) -> None:
+        """``number`` is outside text."""
+        self.number = number if _NUMBER.fullmatch(number) else ""
 
     def gone(self, cause: int) -> None:
         """The channel has ended: commands are refused from now on, for Asterisk may give its name to another. ``cause``
@@ -104,6 +122,28 @@ class AmiControl:
             done(LegError(f"{name[:60]!r} is no name of a channel variable"))
             return
         self._send("Setvar", [("Variable", name), ("Value", plain(value))], done)
+
+    def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> AmiCallee:
+        if error := self._unreachable():
+            raise error
+        if self._beside is None:
+            raise LegError("nobody can be called over this AMI connection")
+        return self._beside.ring(self, endpoint, line, seconds, on_news)
+
+    def bridge(self, channel: str, done: Done) -> None:
+        """Talk with ``channel``; our line ends. The dialplan that goes on after it is told."""
+
+        def bridged(answer: Message | LegError) -> None:
+            error = answer if isinstance(answer, LegError) else None
+            if error is not None:
+                self.set_variable(TRANSFERRED_VARIABLE, "", _nobody)
+            done(error)
+
+        if error := self._unreachable():
+            done(error)
+            return
+        self.set_variable(TRANSFERRED_VARIABLE, "1", _nobody)
+        self._client.send("Bridge", [("Channel1", self.channel), ("Channel2", channel), ("Tone", "no")], bridged)
 
     def announce(self, name: str, facts: Mapping[str, str]) -> None:
         """A ``UserEvent`` of this name. Facts whose names AMI uses itself are among those left out."""

@@ -33,6 +33,7 @@ SETTLE = 1.0
 
 _NUMBER = re.compile(r"[+]?[0-9*#]{1,40}")
 _TRUNK = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_ENDPOINT = re.compile(r"[A-Z][A-Za-z0-9]{1,15}/[A-Za-z0-9@._:*#+-]{1,160}")
 _CALLER_ID = re.compile(r"[+]?[0-9]{0,20}")
 _CONTEXT = re.compile(r"[A-Za-z0-9_-]{1,79}")
 _EXTEN = re.compile(r"[A-Za-z0-9*#+._-]{1,79}")
@@ -151,25 +152,50 @@ class AmiDialler:
         for what, text, pattern in (
             ("the number", number, _NUMBER),
             ("the trunk", trunk, _TRUNK),
+        ):
+            _check(what, text, pattern)
+        return self.call(
+            f"PJSIP/{number}@{trunk}",
+            on_news,
+            context=context,
+            exten=did,
+            caller_id=caller_id,
+            timeout=timeout,
+            variables={**(variables or {}), DID_VARIABLE: did},
+        )
+
+    def call(
+        self,
+        endpoint: str,
+        on_news: OnNews,
+        *,
+        context: str,
+        exten: str,
+        caller_id: str = "",
+        timeout: float = 45.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> AmiOutgoing:
+        """The same for any ``endpoint`` (``PJSIP/1002``): whoever answers is given to extension ``exten``."""
+        for what, text, pattern in (
+            ("the endpoint", endpoint, _ENDPOINT),
             ("the caller id", caller_id, _CALLER_ID),
             ("the context", context, _CONTEXT),
-            ("the DID", did, _EXTEN),
+            ("the extension", exten, _EXTEN),
         ):
-            if not pattern.fullmatch(text):
-                raise LegError(f"{what} {text[:40]!r} cannot be dialled")
+            _check(what, text, pattern)
         if not self.client.is_connected:
             raise LegError(f"{self.client.peer}: {self.client.trouble}")
         if len(self._calls) >= MAX_DIALLING:
             raise LegError(f"{len(self._calls)} calls are being dialled already")
         headers = [
-            ("Channel", f"PJSIP/{number}@{trunk}"),
+            ("Channel", endpoint),
             ("Context", context),
-            ("Exten", did),
+            ("Exten", exten),
             ("Priority", "1"),
             ("Timeout", str(math.ceil(timeout * 1000))),
             ("Async", "true"),
             *([("CallerID", caller_id)] if caller_id else []),
-            *_variables({**(variables or {}), DID_VARIABLE: did}),
+            *_variables(variables or {}),
         ]
         outgoing = AmiOutgoing(self, on_news)
         self._calls[outgoing.id] = outgoing
@@ -193,6 +219,11 @@ class AmiDialler:
     def _connected(self) -> None:
         for outgoing in list(self._calls.values()):
             outgoing.ask_again()
+
+
+def _check(what: str, text: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(text):
+        raise LegError(f"{what} {text[:40]!r} cannot be dialled")
 
 
 def _variables(variables: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from gevent.event import Event as Flag
 
 from esl_agent.errors import CommandRefused, CommandTimeout, LegError
 from esl_agent.legs.ari import AriClient, Lane, ignored
-from esl_agent.legs.asterisk import CAUSES, Caller, Done
+from esl_agent.legs.asterisk import CAUSES, Callee, Caller, Done
+from esl_agent.legs.outbound import OnNews
 from esl_agent.wire.ari import MAX_TEXT, Reply, Request
 from esl_agent.wire.ari_call import Phase, StasisCall
 
@@ -179,6 +180,9 @@ class AriCall:
             return
         body = {"variable": name, "value": value[:MAX_TEXT]}
         self._command(Request("POST", ("channels", self.steps.caller, "variable"), body=body), done)
+
+    def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> Callee:
+        raise LegError("nobody is called for a caller of ARI's: warm transfers need the dialplan and AMI")
 
     def announce(self, name: str, facts: Mapping[str, str]) -> None:
         query = {"application": self._client.app}

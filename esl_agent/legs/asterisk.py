@@ -16,6 +16,7 @@ from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import Answered, CommandFailed, DigitPressed, HungUp, TransferFailed, Transferred
 from esl_agent.errors import LegError
 from esl_agent.legs.base import Post
+from esl_agent.legs.outbound import OnNews
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,16 @@ class Line(Protocol):
         """Idempotent, never raises."""
 
 
+class Callee(Protocol):
+    """Somebody who is called for a caller. Commands return at once."""
+
+    def connect(self, done: Done) -> None:
+        """Let them talk with each other, once they have answered: our lines with both end."""
+
+    def hang_up(self) -> None:
+        """Nobody needs them any more. Idempotent."""
+
+
 class Control(Protocol):
     """The caller's channel. Commands return at once; ``done`` is called once, on the hub."""
 
@@ -91,11 +102,32 @@ class Control(Protocol):
 
     def set_variable(self, name: str, value: str, done: Done) -> None: ...
 
+    def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> Callee:
+        """Call ``endpoint`` (``PJSIP/1002``) for the caller, who stays where he is; it rings ``seconds`` at most.
+        Whoever answers is connected with our AudioSocket server, as ``line``. Raises LegError where nobody can be
+        called."""
+
     def announce(self, name: str, facts: Mapping[str, str]) -> None:
         """Tell whoever listens to the switch."""
 
     def close(self) -> None:
         """The call is over. Idempotent."""
+
+
+class Warm(Protocol):
+    """Hands a call over to somebody who may decline (``asterisk_transfer``)."""
+
+    @property
+    def is_connecting(self) -> bool:
+        """Somebody takes the call: its line may end before that is confirmed."""
+
+    def start(self, dial: str, briefing: Sound | None, ended: Callable[[str], None]) -> None:
+        """``ended`` is told once: empty, somebody has the call; else a reason of TransferFailed."""
+
+    def stop(self) -> None:
+        """The caller is gone."""
+
+    def close(self) -> None: ...
 
 
 class Directory(Protocol):
@@ -107,6 +139,10 @@ class Directory(Protocol):
         meanwhile: nobody is to be talked with."""
 
 
+class NotControlled(LegError):
+    """Neither AMI nor ARI knows the call."""
+
+
 class NoControl:
     """A call whose Asterisk gives us its sound and nothing else."""
 
@@ -114,16 +150,19 @@ class NoControl:
         pass
 
     def hang_up(self, cause: int, done: Done) -> None:
-        done(LegError(_NOTHING))
+        done(NotControlled(_NOTHING))
 
     def redirect(self, number: str, done: Done) -> None:
-        done(LegError(_NOTHING))
+        done(NotControlled(_NOTHING))
 
     def send_digits(self, digits: str, done: Done) -> None:
-        done(LegError(_NOTHING))
+        done(NotControlled(_NOTHING))
 
     def set_variable(self, name: str, value: str, done: Done) -> None:
-        done(LegError(_NOTHING))
+        done(NotControlled(_NOTHING))
+
+    def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> Callee:
+        raise NotControlled(_NOTHING)
 
     def announce(self, name: str, facts: Mapping[str, str]) -> None:
         pass
@@ -150,7 +189,10 @@ class AsteriskLeg:
         self._cause = ""
         self._redirecting = False
         self._has_left = False  # the line ended while a redirection was not yet confirmed
+        self._has_callee = False  # a warm transfer was taken: the call goes on without our line
         self._is_over = False
+        self.warm: Warm | None = None
+        """How it is handed over warm; None: it is not."""
         control.watch(self.hung_up)
 
     def variable(self, name: str) -> str:
@@ -169,7 +211,8 @@ class AsteriskLeg:
 
     def transfer(self, name: str, number: str, mode: Literal["blind", "warm"], briefing: Sound | None) -> None:
         if mode == "warm":
-            log.warning("call=%s %s: no warm transfers with Asterisk yet: it is made blind", self.id, name)
+            self._transfer_warm(name, number, briefing)
+            return
 
         def done(error: LegError | None) -> None:
             self._redirecting = False
@@ -178,12 +221,29 @@ class AsteriskLeg:
                 self._post(Transferred(name))
             else:
                 log.warning("call=%s cannot be transferred: %s", self.id, error)
-                self._post(TransferFailed(name, "unreachable"))
+                self._post(TransferFailed(name, "refused" if isinstance(error, NotControlled) else "unreachable"))
             if self._has_left:
                 self._over()
 
         self._redirecting = True
         self._control.redirect(number.partition(" ")[0], done)  # "1000 XML default": the extension, then FreeSWITCH's
+
+    def _transfer_warm(self, name: str, dial: str, briefing: Sound | None) -> None:
+        def ended(reason: str) -> None:
+            if reason:
+                self._post(TransferFailed(name, reason))
+                if self._has_left:
+                    self._over()
+                return
+            self._has_callee = True
+            self._post(Transferred(name))
+            if self._cause:  # and has hung up meanwhile
+                self._over()
+
+        if self.warm is None:
+            ended("refused")
+        else:
+            self.warm.start(dial, briefing, ended)
 
     def send_digits(self, digits: str) -> None:
         self._control.send_digits(digits, self._refused("send_digits"))
@@ -201,6 +261,9 @@ class AsteriskLeg:
         self._control.announce(subclass, facts)
 
     def close(self) -> None:
+        warm, self.warm = self.warm, None
+        if warm is not None:
+            warm.close()
         self._line.close()
         self._control.close()
 
@@ -213,12 +276,20 @@ class AsteriskLeg:
     def hung_up(self, cause: int) -> None:
         """Asterisk says why the caller's channel ended."""
         self._cause = self._cause or cause_name(cause)
+        if self._has_callee:
+            self._over()
+        elif self.warm is not None and not self.warm.is_connecting:
+            self.warm.stop()
 
     def ended(self) -> None:
-        """The line is gone: the caller hung up, or was sent elsewhere."""
-        if self._redirecting:
+        """The line is gone: the caller hung up, or was sent elsewhere, or talks with somebody else now."""
+        if self._has_callee:
+            return
+        if self._redirecting or (self.warm is not None and self.warm.is_connecting):
             self._has_left = True
         else:
+            if self.warm is not None:
+                self.warm.stop()
             self._over()
 
     def _over(self) -> None:
