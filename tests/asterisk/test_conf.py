@@ -12,6 +12,7 @@ import gevent
 import pytest
 
 from esl_agent.testing.sip_phone import SipPhone
+from tests.asterisk.agent import until
 from tests.asterisk.switch import CONF, TRUNK_HOST, RealAsterisk
 
 pytestmark = pytest.mark.system
@@ -134,6 +135,6 @@ def test_the_agent_may_be_named_by_a_host_name(own_asterisk, stand_in):
     phone = SipPhone(TRUNK_HOST, ("127.0.0.1", own_asterisk.ports.sip))
     try:
         assert phone.dial("5000").wait_up(5)
-        assert len(stand_in.ids) == 1
+        until(lambda: len(stand_in.ids) == 1)
     finally:
         phone.close()
