@@ -16,8 +16,6 @@ import pickle
 import platform
 import resource
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,9 +26,9 @@ from typing import Any
 import yaml
 
 from bench.analysis import Result, Spread, analyse
+from bench.processes import ROOT, cpu_of, cpu_of_all, free_ports, hear, start, tell
 from bench.share import GREETING, LATE, PARTS, greetings, shares, spreads
 
-ROOT = Path(__file__).resolve().parent.parent
 CALLS = (1, 50, 100, 200, 300, 400, 500)
 #: In memory, as a service has it; removed after each run, for the agent is killed in the middle of its calls.
 CLIPS = "/dev/shm/esl_agent_bench"
@@ -67,19 +65,19 @@ def measure(
             "core": pinned[1] if pinned else None,
             "results": str(directory / "load.pickle"),
         }
-        agent = _start([*_AGENT, name, engines, str(directory / "agent.pickle"), str(pinned[0]) if pinned else ""])
+        agent = start([*_AGENT, name, engines, str(directory / "agent.pickle"), str(pinned[0]) if pinned else ""])
         callers = None
         try:
-            _hear(agent, "ready")
-            callers = _start([*_CALLERS, json.dumps(wanted)])
-            _hear(callers, "steady")
-            _tell(agent, "mark")
-            before = _cpu(), _cpu(agent.pid), _cpu(callers.pid)
-            _hear(callers, "done")
-            after = _cpu(), _cpu(agent.pid), _cpu(callers.pid)
-            _tell(agent, "finish")
-            _hear(agent, "{")
-            _hear(callers, "written")
+            hear(agent, "ready")
+            callers = start([*_CALLERS, json.dumps(wanted)])
+            hear(callers, "steady")
+            tell(agent, "mark")
+            before = cpu_of_all(), cpu_of(agent.pid), cpu_of(callers.pid)
+            hear(callers, "done")
+            after = cpu_of_all(), cpu_of(agent.pid), cpu_of(callers.pid)
+            tell(agent, "finish")
+            hear(agent, "{")
+            hear(callers, "written")
         finally:
             for process in (agent, callers):
                 if process is not None:
@@ -105,7 +103,7 @@ def own_shares(agent: Mapping[str, Any], load: Mapping[str, Any]) -> dict[str, S
 
 def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
     """A configuration on free ports below ``directory``; returns the event socket's port."""
-    events, sound = _free_ports(2)
+    events, sound = free_ports(2)
     service: dict[str, Any] = {
         "freeswitch": {"listen": f"127.0.0.1:{events}", "max_calls": calls * 2 + 10},
         "audio": {"listen": f"127.0.0.1:{sound}"},
@@ -121,46 +119,6 @@ def _configure(directory: Path, calls: int, rate: int, is_canned: bool) -> int:
         shutil.copytree(ROOT / "conf" / "dids", directory / "dids")
     (directory / "agent.yaml").write_text(yaml.safe_dump(service))
     return events
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _cpu(process: int | None = None) -> float:
-    """Seconds of CPU used so far by a process and its children, or by the whole machine, stolen time included."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    if process is not None:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        children = [
-            int(x) for file in Path(f"/proc/{process}/task").glob("*/children") for x in file.read_text().split()
-        ]
-        return (int(fields[11]) + int(fields[12])) / ticks + sum(map(_cpu, children))
-    user, nice, system, _idle, _iowait, irq, softirq, stolen = map(
-        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    )
-    return (user + nice + system + irq + softirq + stolen) / ticks
-
-
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def _hear(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith(word):
-        raise SystemExit(f"bench: expected {word!r} from {process.args!r}, got {line!r}")
-
-
-def _tell(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(word + "\n")
-    process.stdin.flush()
 
 
 HEAD = (

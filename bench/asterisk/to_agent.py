@@ -1,0 +1,2 @@
+"""tmp"""
+def measure(rounds): return {}
