@@ -27,6 +27,7 @@ from gevent import get_hub
 from esl_agent.errors import WireError
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.legs.frame_writer import FrameWriter
+from esl_agent.legs.sound_connection import Allowance
 from esl_agent.wire import audiosocket as wire
 from esl_agent.wire.audiosocket_sound import LineSound, Opening
 
@@ -45,6 +46,8 @@ LOOK_SECONDS = 0.5
 GOODBYE_SECONDS = 2.0
 #: Bytes the kernel keeps unsent for us (it doubles them): a second at most of slin24.
 SEND_BUFFER_BYTES = 32768
+#: Seconds of sound that may come in each second that passes.
+MAX_SECONDS_PER_SECOND = 4.0
 #: Keys pressed before anybody asked for them.
 MAX_EARLY_DIGITS = 32
 
@@ -83,12 +86,15 @@ class AudioSocketLine:
         self.sound: LineSound | None = None
         """What comes, once that is known. In a call's begin it may not be."""
         self.ended_because = ""
+        self.named_at = 0.0
+        """When its UUID came (monotonic)."""
         self._host = host
         self._sock = sock
         self._state = _State.NAMING
         self._parser = wire.Parser()
         self._opening = Opening()
         self._sends = LineSound()
+        self._allowance = _allowance(self._sends)
         self._began_at = 0.0  # when the frame began that has not ended
         self._on_sound: Callable[[int, bytes], None] = _nobody
         self._on_digit: Callable[[str], None] | None = None
@@ -196,6 +202,9 @@ class AudioSocketLine:
             return
         if self._state is _State.LEAVING:
             return
+        if not self._allowance.take(len(data)):
+            self._fail(f"more than {MAX_SECONDS_PER_SECOND:g} seconds of sound a second")
+            return
         try:
             frames = self._parser.feed(data)
         except WireError as error:
@@ -221,6 +230,7 @@ class AudioSocketLine:
             self.sound = self._opening.hear(kind, payload, time.monotonic())
             if self.sound is None:
                 return
+            self._allowance = _allowance(self.sound)
             if self._state is _State.OPENING:
                 self._open()
             else:
@@ -239,6 +249,7 @@ class AudioSocketLine:
 
     def _named(self, frame: wire.Frame) -> None:
         self.id = str(wire.call_uuid(frame))
+        self.named_at = time.monotonic()
         self._state = _State.OPENING
         if refusal := self._host.named(self):
             log.warning("audiosocket: call=%s from %s is refused: %s", self.id, self.peer, refusal)
@@ -322,6 +333,11 @@ class AudioSocketLine:
 
 def _nobody(kind: int, payload: bytes) -> None:
     """Gets what nobody listens to."""
+
+
+def _allowance(sound: LineSound) -> Allowance:
+    """How much of it may come. Until a frame tells the rate it is taken for 8 kHz."""
+    return Allowance(sound.rate * 2.0, MAX_SECONDS_PER_SECOND)
 
 
 def _tune(sock: Any) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 MAX_STRANGERS = 200
 #: A connection that does not say within this which call it is, is closed.
 HANDSHAKE_SECONDS = 5.0
+#: Seconds until the port is tried again that somebody else took while it was closed.
+REOPEN_SECONDS = 1.0
 
 
 class _Acceptor(StreamServer):
@@ -39,6 +41,8 @@ class AudioSocketServer:
     """``on_line(line)`` is called in a greenlet of its own for each call; when it returns or fails, the line is closed.
 
     ``allow`` holds addresses and networks Asterisk may come from; empty means all. ``max_lines``: calls at one time.
+    Asterisk answers a call as soon as it has connected, so while there is no room for one more the port is closed: the
+    dialplan goes on with CHANUNAVAIL, the call unanswered. Only calls that come in the same moment find out too late.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class AudioSocketServer:
         self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
         self._handshake = handshake
         self._acceptor: _Acceptor | None = None
+        self._is_open = False
+        self._reopening: Any = None
         self._lines: dict[str, AudioSocketLine] = {}
         self._connections: set[AudioSocketLine] = set()
         self._is_empty = Flag()
@@ -74,7 +80,7 @@ class AudioSocketServer:
     @property
     def bound_port(self) -> int:
         """The port it listens on (0 was asked for: the one the kernel chose)."""
-        return self._address[1] if self._acceptor is None else int(self._acceptor.address[1])
+        return self._address[1]
 
     @property
     def line_count(self) -> int:
@@ -83,6 +89,11 @@ class AudioSocketServer:
 
     def start(self) -> None:
         """Listen. Raises LegError where that cannot be done."""
+        self._is_open = True
+        self._listen()
+        log.info("audiosocket: listening at %s:%d", self._address[0], self.bound_port)
+
+    def _listen(self) -> None:
         acceptor = _Acceptor(self._address, self._accept, backlog=1024, spawn=None)
         try:
             acceptor.start()
@@ -90,14 +101,37 @@ class AudioSocketServer:
             where = f"{self._address[0]}:{self._address[1]}"
             raise LegError(f"audiosocket cannot listen at {where}: {error.strerror or error}") from error
         self._acceptor = acceptor
-        log.info("audiosocket: listening at %s:%d", self._address[0], self.bound_port)
+        self._address = (str(acceptor.address[0]), int(acceptor.address[1]))
+
+    def _shut(self) -> None:
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.stop(timeout=0)
+
+    def _look_at_room(self) -> None:
+        """The port is open while one more call may come."""
+        has_room = len(self._lines) < self.max_lines
+        if not self._is_open or has_room == (self._acceptor is not None):
+            return
+        if not has_room:
+            log.warning("audiosocket: %d calls run, and asterisk.max_calls allows no more: closed", len(self._lines))
+            self._shut()
+            return
+        try:
+            self._listen()
+        except LegError as error:
+            log.error("%s; it is tried again", error)
+            self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._look_at_room)
+        else:
+            log.info("audiosocket: there is room for calls again")
 
     def turn_away(self) -> None:
         """No new lines: the port is closed, and the dialplan goes on at once. Lines go on to their end. Idempotent."""
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is not None:
-            self._address = (self._address[0], int(acceptor.address[1]))
-            acceptor.stop(timeout=0)
+        self._is_open = False
+        self._shut()
+        reopening, self._reopening = self._reopening, None
+        if reopening is not None:
+            reopening.kill(block=False)
 
     def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
         """``turn_away``; say goodbye on every line and wait for their ends. Idempotent."""
@@ -141,6 +175,7 @@ class AudioSocketServer:
         self._lines[line.id] = line
         if self._on_named is not None:
             guarded(self._on_named, line.id)
+        self._look_at_room()
         return ""
 
     def opened(self, line: AudioSocketLine) -> None:
@@ -155,6 +190,7 @@ class AudioSocketServer:
         if self._lines.get(line.id) is line:
             del self._lines[line.id]
             log.info("call=%s audiosocket: %s", line.id, line.ended_because)
+            self._look_at_room()
         self._connections.discard(line)
         if not self._connections:
             self._is_empty.set()

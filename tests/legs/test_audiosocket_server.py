@@ -8,6 +8,7 @@ import socket
 import struct
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 import gevent
@@ -303,6 +304,31 @@ def test_many_frames_in_one_segment_are_all_told_in_order(server, calls):
         assert [payload[0] for payload in calls.payloads[-200:]] == list(range(200))
 
 
+def test_who_sends_much_more_sound_than_time_passes_is_closed(server, calls, caplog):
+    """Every frame of it would be listened to, while all other calls wait."""
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        line = calls.line
+        with suppress(ConnectionError):
+            for _ in range(100):
+                sock.sendall(FRAME * 50)
+                gevent.sleep(0.001)
+        until(lambda: line.is_over)
+        assert "seconds of sound a second" in line.ended_because
+        assert "seconds of sound a second" in caplog.text
+        assert len(calls.payloads) < 50 * 7
+
+
+def test_a_caller_held_up_for_some_seconds_keeps_the_call(server, calls):
+    """Asterisk hands over what it had while one of us stood still."""
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        line = calls.line
+        sock.sendall(FRAME * 50 * 4)
+        until(lambda: len(calls.payloads) >= 200)
+        assert not line.is_over
+
+
 # who is not let in, and what is no AudioSocket
 
 
@@ -389,16 +415,59 @@ def test_a_uuid_in_use_is_refused_and_the_first_call_goes_on(server, calls, capl
     third.hang_up()
 
 
-def test_one_call_too_many_is_said_goodbye_to(calls, caplog):
+def test_while_there_is_no_room_nobody_can_connect_so_that_the_dialplan_has_the_call_unanswered(calls, caplog):
+    caplog.set_level("INFO")
     with serving(calls.take, max_lines=1) as server:
         first = phone(server)
-        first.say(bytes(960))
-        calls.line  # noqa: B018
-        second = phone(server)
-        assert second.wait()
-        assert (second.said_goodbye, server.refused, server.line_count) == (True, 1, 1)
+        until(lambda: server.line_count == 1)
+        with pytest.raises(ConnectionRefusedError):
+            raw(server)
         assert "1 calls run" in caplog.text
+        first.say(bytes(960))
         first.hang_up()
+        until(lambda: server.line_count == 0)
+        second = phone(server)
+        until(lambda: server.line_count == 1)
+        second.hang_up()
+
+
+def test_of_calls_that_come_in_one_moment_those_too_many_are_said_goodbye_to(calls):
+    with serving(calls.take, max_lines=1) as server:
+        socks = [raw(server) for _ in range(3)]
+        until(lambda: len(server._connections) == 3)
+        socks[0].sendall(wire.call_frame(CALL))
+        until(lambda: server.line_count == 1)
+        for number, sock in enumerate(socks[1:]):
+            sock.sendall(wire.call_frame(UUID(int=number + 1)))
+            assert sock.recv(100) == wire.GOODBYE_FRAME
+            sock.close()
+        assert (server.refused, server.line_count) == (2, 1)
+        socks[0].close()
+
+
+def test_a_port_that_somebody_took_meanwhile_is_opened_when_they_let_go(calls, caplog, monkeypatch):
+    monkeypatch.setattr(audiosocket_server, "REOPEN_SECONDS", 0.02)
+    with serving(calls.take, max_lines=1) as server:
+        first = phone(server)
+        until(lambda: server.line_count == 1)
+        with socket.create_server(("127.0.0.1", server.bound_port)):
+            first.hang_up()
+            until(lambda: "cannot listen at" in caplog.text)
+        until(lambda: server._acceptor is not None)
+        second = phone(server)
+        until(lambda: server.line_count == 1)
+        second.hang_up()
+
+
+def test_one_who_drains_stays_closed_when_a_call_of_a_full_house_ends(calls):
+    with serving(calls.take, max_lines=1) as server:
+        first = phone(server)
+        until(lambda: server.line_count == 1)
+        server.turn_away()
+        first.hang_up()
+        until(lambda: server.line_count == 0)
+        with pytest.raises(ConnectionRefusedError):
+            raw(server)
 
 
 @pytest.mark.parametrize(
