@@ -15,7 +15,6 @@ from esl_agent.testing.sip_phone import SipPhone
 from tests.asterisk.agent import Agent, until
 from tests.asterisk.stand_in import StandIn
 from tests.asterisk.switch import REPOSITORY, TRUNK_HOST, RealAsterisk
-from tests.system.service import Traces
 
 
 def skip_loudly(what: str) -> NoReturn:
@@ -95,14 +94,12 @@ def stand_in() -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def _agent(asterisk: RealAsterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    traces = Traces()
     made = Agent(tmp_path_factory.mktemp("agent"), asterisk)
     try:
         until(lambda: made.is_connected)
         yield made
     finally:
         made.close()
-    traces.assert_nothing_was_left()
 
 
 @pytest.fixture

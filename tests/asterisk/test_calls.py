@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -15,12 +15,23 @@ from esl_agent.testing.providers import GOODBYE
 from esl_agent.testing.sip_phone import Answer, SipCall, SipPhone
 from tests.asterisk.agent import DOORS, GREETING, LONG, REPLY, Agent, until, voice_of
 from tests.asterisk.likeness import likeness
+from tests.asterisk.switch import RealAsterisk
+from tests.system.service import Traces
 
 pytestmark = pytest.mark.system
 
 #: Each door has a DID and a caller of its own, so that a sound in the wrong call is found.
 DIDS = {door: f"500{n}" for n, door in enumerate(DOORS)}
 WORDS = dict(zip(DOORS, ("queue-thankyou", "hello-world", "number-not-answering"), strict=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(asterisk: RealAsterisk) -> Iterator[None]:
+    """Of the agent and all its calls, in this process."""
+    traces = Traces()
+    yield
+    traces.assert_nothing_was_left()
+
 
 #: What caller and callee say to one another.
 TALK = telephone(trim(recording("vm-goodbye")), 8000)
