@@ -198,8 +198,8 @@ def main() -> None:
     if wanted.json:
         print(json.dumps({"to the agent": costs}))
         return
-    print(f"{version}; the plain echo is in {plain}. Times in ms: p50 / p95 / worst; frame late, hub lag and load late: "
-          "p50 / p99 / worst.\n")  # fmt: skip
+    print(f"{version}; the plain echo is in {plain}.")
+    print("Times in ms: p50 / p95 / worst; of frame late, hub lag and load late p50 / p99 / worst.\n")
     print(table(HEAD, [row(run) for run in runs]))
     if barges := [barge_row(run) for run in runs if "talker" in run.missing]:
         print("\nThe caller speaks over the realtime agent, p50 / p95 / worst in ms:\n")

@@ -172,9 +172,7 @@ def lateness(times: list[float], began: float, ended: float) -> list[float]:
     return [each - first for each, when in zip(late, times, strict=True) if began <= when <= ended]
 
 
-def barge_ins(
-    onsets: list[float], packets: list[Packet], told: list[float]
-) -> tuple[dict[str, list[float]], int]:
+def barge_ins(onsets: list[float], packets: list[Packet], told: list[float]) -> tuple[dict[str, list[float]], int]:
     """From the caller's first voiced packet, and from the service's telling us, to the agent's last loud packet; and
     how often the agent went on."""
     loud = [each.at for each in packets if each.level >= AUDIBLE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ def jitter(packets: Sequence[tuple[float, int]]) -> list[float]:
     than it should have."""
     return [
         abs((came - before) - ((stamp - earlier) & 0xFFFFFFFF) / RATE)
-        for (before, earlier), (came, stamp) in zip(packets, packets[1:], strict=False)
+        for (before, earlier), (came, stamp) in pairwise(packets)
     ]
 
 
@@ -96,4 +97,3 @@ def silent_after(loud: Sequence[float], onset: float, within: float, quiet: floa
             break
         last = when
     return None if last - onset > within else last - onset
-

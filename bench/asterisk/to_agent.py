@@ -1,2 +1,5 @@
 """tmp"""
-def measure(rounds): return {}
+
+
+def measure(rounds):
+    return {}

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,7 @@ class World:
                 raise SystemExit(f"bench: calls do not end: {self.switch.channels()[:5]}")
             time.sleep(0.1)
         if (sipp := self.processes.get("sipp")) is not None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 sipp.wait(3)
-            except subprocess.TimeoutExpired:
-                pass
             self.stop("sipp")
         self.stop("callers")
