@@ -25,7 +25,7 @@ def findings(
     settings = config.service.asterisk
     if not settings.enabled:
         seen = "asterisk.enabled is false: the service does not open this door"
-        yield Finding(Mark.WARN, "Asterisk", seen, "asterisk: enabled: true in agent.yaml")
+        yield Finding(Mark.FAIL, "Asterisk", seen, "asterisk: enabled: true in agent.yaml")
     view = View()
     try:
         with beside(config.constants):

@@ -71,10 +71,9 @@ def version(view: View, settings: AsteriskSettings) -> Findings:
     yield Finding(Mark.OK, "Asterisk", text or "")
     if can(TYPED_RATES, known) is False:
         seen = f"does not say which rate AudioSocket has; first in {told(TYPED_RATES)}: only 8 kHz can be right"
-        mark = Mark.OK
-        if settings.ari.url and settings.ari.media == "audiosocket" and settings.format != "slin":
-            mark = Mark.FAIL
-        yield Finding(mark, "Asterisk", seen, "asterisk.format: slin, and c(slin) in the dialplan; or a newer Asterisk")
+        is_asked = settings.ari.url and settings.ari.media == "audiosocket" and settings.format != "slin"
+        cure = "asterisk.format: slin, and c(slin) in the dialplan; or a newer Asterisk"
+        yield Finding(Mark.FAIL if is_asked else Mark.WARN, "Asterisk", seen, cure)
     if can(KEYS, known) is False:
         seen = f"hands on no keys over AudioSocket; first in {told(KEYS)}"
         yield Finding(Mark.WARN, "Asterisk", seen, "a newer Asterisk, if callers are to press keys")
@@ -110,16 +109,14 @@ def rights(view: View, settings: AsteriskSettings) -> Findings:
 
 
 def _read(view: View, user: str) -> Findings:
-    found = re.search(r"read perm: (.*)", view.typed(f"manager show user {user}") if _is_plain(user) else "")
-    if found is None:
+    has = view.may_read(user)
+    if has is None:
         seen = f"whether {user} may read class call, which tells who calls: AMI does not say; a call tells"
         yield Finding(Mark.UNCHECKED, "AMI", seen, f"asterisk -rx 'manager show user {user}'")
-        return
-    has = found[1].strip().split(",")
-    if "call" in has or "all" in has:
-        yield Finding(Mark.OK, "AMI", f"{user} may read {found[1].strip()}")
+    elif "call" in has or "all" in has:
+        yield Finding(Mark.OK, "AMI", f"{user} may read {', '.join(has)}")
     else:
-        seen = f"{user} may read {found[1].strip()} and not call: nobody tells who calls whom"
+        seen = f"{user} may read {', '.join(has)} and not call: nobody tells who calls whom"
         yield Finding(Mark.FAIL, "AMI", seen, "read = call in manager.conf, then asterisk -rx 'manager reload'")
 
 
@@ -142,6 +139,29 @@ def stasis(view: View, settings: AsteriskSettings) -> Findings:
         yield Finding(
             Mark.FAIL, "ARI", seen, "read_only = no in ari.conf, then asterisk -rx 'module reload res_ari.so'"
         )
+    if settings.ari.media == "websocket":
+        yield from websocket_client(view, settings, "ARI", settings.ari.websocket_client)
+
+
+def websocket_client(view: View, settings: AsteriskSettings, subject: str, name: str) -> Findings:
+    """Whether section ``name`` of websocket_client.conf leads to our server."""
+    ours = settings.websocket_address
+    if ours is None:
+        seen = "chan_websocket brings the sound, and asterisk.websocket.listen is empty"
+        yield Finding(Mark.FAIL, subject, seen, "asterisk.websocket.listen: 127.0.0.1:9093, or AudioSocket instead")
+        return
+    section = view.websocket_client(name)
+    if section is None:
+        yield Finding(Mark.UNCHECKED, subject, f"section {name} of websocket_client.conf: only ARI shows it")
+    elif not section:
+        seen = f"websocket_client.conf has no section {name}: every such call fails"
+        yield Finding(Mark.FAIL, subject, seen, "copy conf/asterisk/websocket_client.conf, then module reload")
+    else:
+        uri = section.get("uri", "")
+        found = re.match(r"wss?://[^/]*:(\d+)", uri)
+        if found is None or int(found[1]) != ours[1]:
+            seen = f"section {name} leads to {uri}; asterisk.websocket.listen is {settings.websocket.listen}"
+            yield Finding(Mark.FAIL, subject, seen, "uri in websocket_client.conf, then module reload")
 
 
 def modules(view: View, settings: AsteriskSettings) -> Findings:
@@ -247,7 +267,3 @@ def asterisk_host(settings: AsteriskSettings) -> str | None:
 
 def _write(name: str) -> str:
     return f"add {name} to `write` of the user in manager.conf, then asterisk -rx 'manager reload'"
-
-
-def _is_plain(name: str) -> bool:
-    return re.fullmatch(r"[\w.-]{1,80}", name) is not None

@@ -10,10 +10,11 @@ from esl_agent import doctor_places as places
 from esl_agent.config import Config, DidConfig, address
 from esl_agent.config.asterisk import AsteriskSettings
 from esl_agent.config.did import normalised
-from esl_agent.doctor_asterisk_checks import TYPED_RATES, asterisk_host, can, load, release, told
+from esl_agent.doctor_asterisk_checks import TYPED_RATES, asterisk_host, can, load, release, told, websocket_client
 from esl_agent.doctor_asterisk_dialplan import AsteriskPlan, Step, Way, arguments
 from esl_agent.doctor_asterisk_view import View
 from esl_agent.doctor_checks import Finding, Findings, Mark
+from esl_agent.legs.ami_callee import EXTENSION as BRIEFING
 
 #: Numbers of the configuration whose way is followed when none was asked for, and ways that are told of each.
 MAX_NUMBERS = 20
@@ -112,7 +113,7 @@ def _ways(
     spellings = list(dict.fromkeys((number, normalised(number), f"+{normalised(number)}")))
     ways: dict[str, Way] = {}
     ended: dict[str, str] = {}
-    apart = {settings.outbound.context, settings.transfer_context}
+    apart = {settings.outbound.context, settings.transfer_context, settings.briefing_context}
     for context in (each for each in plan.contexts if each not in apart):
         for spelling in spellings:
             way, end = plan.way(spelling, context, lambda step: entrance(step) is not None, view.variable)
@@ -186,6 +187,10 @@ def _audiosocket(view: View, settings: AsteriskSettings, subject: str, found: En
             yield Finding(Mark.FAIL, subject, seen, load("app_audiosocket"))
         seen = "the application AudioSocket hangs up when no agent answers, and has 8 kHz only"
         yield Finding(Mark.WARN, subject, seen, "Dial(AudioSocket/host:port/${UUID()}/c(slin24),,g), without Answer()")
+        has = view.may_read(settings.ami.user) if view.ami is not None else None
+        if has is not None and not {"dialplan", "all"} & set(has):
+            seen = "AMI tells of callers in the application AudioSocket only who asks: each is known a little late"
+            yield Finding(Mark.WARN, subject, seen, "read = call,dialplan in manager.conf, or Dial(AudioSocket/...)")
         return
     codec, known = found.codec, release(view.version())
     if codec is None:
@@ -241,10 +246,6 @@ def _stasis(settings: AsteriskSettings, subject: str, found: Entrance) -> Findin
 
 
 def _websocket(view: View, settings: AsteriskSettings, subject: str, found: Entrance) -> Findings:
-    if settings.websocket_address is None:
-        seen = "it leads to chan_websocket, and asterisk.websocket.listen is empty"
-        yield Finding(Mark.FAIL, subject, seen, "asterisk.websocket.listen: 127.0.0.1:9093, or Dial(AudioSocket/...)")
-        return
     letters = dict(found.options)
     if letters.get("f") != "json":
         yield Finding(
@@ -253,19 +254,7 @@ def _websocket(view: View, settings: AsteriskSettings, subject: str, found: Entr
     if not letters.get("c", "").startswith("slin"):
         cure = "WebSocket/<section>/c(slin24)nf(json)"
         yield Finding(Mark.FAIL, subject, "no c(slin...): the caller's codec comes as it is", cure)
-    section = view.websocket_client(found.target) if re.fullmatch(r"[\w.-]+", found.target) else {}
-    if section is None:
-        seen = f"section {found.target} of websocket_client.conf: only ARI shows it"
-        yield Finding(Mark.UNCHECKED, subject, seen)
-    elif not section:
-        seen = f"websocket_client.conf has no section {found.target}: every such call fails"
-        yield Finding(Mark.FAIL, subject, seen, "copy conf/asterisk/websocket_client.conf, then module reload")
-    else:
-        uri, port = section.get("uri", ""), settings.websocket_address[1]
-        is_ours = re.match(r"wss?://[^/]*:(\d+)", uri)
-        if is_ours is None or int(is_ours[1]) != port:
-            seen = f"section {found.target} leads to {uri}; asterisk.websocket.listen is {settings.websocket.listen}"
-            yield Finding(Mark.FAIL, subject, seen, "uri in websocket_client.conf, then module reload")
+    yield from websocket_client(view, settings, subject, found.target)
 
 
 def _transfers(plan: AsteriskPlan, config: Config, did: str | None) -> Findings:
@@ -273,6 +262,12 @@ def _transfers(plan: AsteriskPlan, config: Config, did: str | None) -> Findings:
     context = config.service.asterisk.transfer_context
     dids = [config.find(did)] if did is not None else config.dids
     targets = sorted({(name, number) for each in dids if each for name, number in _destinations(each)})
+    briefing = config.service.asterisk.briefing_context
+    warm = any(to.mode == "warm" for each in dids if each for to in each.settings.destinations.values())
+    if warm and config.service.asterisk.ami.server and plan.find(briefing, BRIEFING) is None:
+        seen = f"{briefing} has no extension {BRIEFING}: nobody can be asked before a warm transfer"
+        cure = "[ai-briefing] of conf/asterisk/extensions.conf; asterisk.briefing_context"
+        yield Finding(Mark.FAIL, "transfers", seen, cure)
     if not targets:
         return
     reached = [f"{name} ({number})" for name, number in targets if plan.find(context, number)]

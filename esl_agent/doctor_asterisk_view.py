@@ -122,6 +122,12 @@ class View:
             return {"context": context, **{k: self.variable(f"PJSIP_ENDPOINT({name},{k})") or "" for k in wanted}}
         return {} if context is None and self.has_module("func_pjsip_endpoint") else None
 
+    def may_read(self, user: str) -> tuple[str, ...] | None:
+        """The classes of manager.conf's ``read``. AMI tells nobody; only the console does."""
+        shown = self.typed(f"manager show user {user}") if re.fullmatch(r"[\w.-]{1,80}", user) else ""
+        found = re.search(r"read perm: (.*)", shown)
+        return tuple(found[1].strip().split(",")) if found else None
+
     def websocket_client(self, name: str) -> Mapping[str, str] | None:
         """Settings of a section of websocket_client.conf; empty: there is no such section."""
         reply = self.rest("asterisk", "config", "dynamic", "res_websocket_client", "websocket_client", name)
