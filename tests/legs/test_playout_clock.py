@@ -26,9 +26,11 @@ class Stage:
     def __init__(self) -> None:
         self.now = 100.0
         self.timer = Timer()
+        self.delays: list[float] = []
         self.clock = PlayoutClock(lambda: self.now)
 
-    def timers(self, *_: float) -> Timer:
+    def timers(self, delay: float, repeat: float = 0.0) -> Timer:
+        self.delays.append(delay)
         return self.timer
 
     def until(self, now: float, step: float = STEP) -> None:
@@ -64,6 +66,15 @@ def test_the_first_frame_after_joining_comes_20_ms_later(stage):
     stage.clock.add(lambda: at.append(stage.now))
     stage.until(100.2, 0.001)
     assert 0.0149 <= at[0] - 100.033 <= 0.0211
+
+
+def test_a_frame_that_left_late_does_not_make_the_next_one_late(stage):
+    stage.clock.add(lambda: None)
+    stage.until(100.0 + STEP + 0.0008, 1.0)
+    assert stage.delays[-1] == pytest.approx(STEP - 0.0008)
+    stage.now -= 0.001  # the loop's idea of the time is old: it wakes us too soon
+    stage.until(100.0 + 2 * STEP - 0.0003, 1.0)
+    assert stage.delays[-1] == pytest.approx(0.0003)
 
 
 def test_a_busy_hub_is_caught_up_with_but_not_for_ever(stage):
