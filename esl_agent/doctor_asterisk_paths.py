@@ -19,7 +19,9 @@ from esl_agent.legs.ami_callee import EXTENSION as BRIEFING
 #: Numbers of the configuration whose way is followed when none was asked for, and ways that are told of each.
 MAX_NUMBERS = 20
 MAX_WAYS = 6
-#: Bytes of AudioSocket's UUID argument in which nothing is left to work out.
+#: Contexts that Asterisk makes itself, one for each registered application (22.10.1).
+OF_STASIS = "stasis-"
+#: AudioSocket's UUID argument where nothing is left to work out.
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _OPTION = re.compile(r"([A-Za-z])(?:\(([^)]*)\))?")
 
@@ -69,7 +71,7 @@ def dialplan(view: View, config: Config, did: str | None) -> Findings:
         cure = "class reporting in `write` of manager.conf; or run the doctor where Asterisk's console is"
         yield Finding(Mark.UNCHECKED, "dialplan", "nobody may look at it", cure)
         return
-    lines = [step.place for step in plan.steps() if entrance(step)]
+    lines = [step.place for step in plan.steps() if entrance(step) and not step.context.startswith(OF_STASIS)]
     if lines:
         more = f" and {len(lines) - MAX_WAYS} more" if len(lines) > MAX_WAYS else ""
         yield Finding(Mark.OK, "dialplan", f"lines for an agent: {', '.join(lines[:MAX_WAYS])}{more}")
@@ -114,7 +116,7 @@ def _ways(
     ways: dict[str, Way] = {}
     ended: dict[str, str] = {}
     apart = {settings.outbound.context, settings.transfer_context, settings.briefing_context}
-    for context in (each for each in plan.contexts if each not in apart):
+    for context in (each for each in plan.contexts if each not in apart and not each.startswith(OF_STASIS)):
         for spelling in spellings:
             way, end = plan.way(spelling, context, lambda step: entrance(step) is not None, view.variable)
             if way is not None:
