@@ -9,6 +9,7 @@ Stasis(esl_agent)      -> AriCalls makes one of these two lines for the caller  
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 REFUSAL_SECONDS = 2.0
 #: ARI made its lines itself; only the name of a WebSocket's channel may come after the line.
 ARI_PATIENCE = 0.3
+#: Asterisk has told who calls by the time its line's first sound is given up; its answer takes milliseconds.
+LEAST_PATIENCE = 0.1
 
 
 class _Line(Line, Protocol):
@@ -140,8 +143,13 @@ class AsteriskDoor:
             self.websocket.turn_away()
 
     def wait_idle(self, seconds: float) -> None:
+        """A line whose caller is still being asked for is no call yet, and will be one."""
+        until = time.monotonic() + seconds
         self.turn_away()
-        self._reception.wait_idle(seconds)
+        self.audiosocket.wait_empty(seconds)
+        if self.websocket is not None:
+            self.websocket.wait_empty(max(0.0, until - time.monotonic()))
+        self._reception.wait_idle(max(0.0, until - time.monotonic()))
 
     @property
     def line_count(self) -> int:
@@ -192,16 +200,22 @@ class AsteriskDoor:
     def _came_by_audiosocket(self, line: AudioSocketLine) -> None:
         if self._briefings.came(line):
             return
-        quiet = self._settings.audiosocket.quiet
-        self._take(line, line.id, Caller(), lambda post: AudioSocketMedia(line, self._ticker, post, quiet=quiet))
+        quiet, waited = self._settings.audiosocket.quiet, time.monotonic() - line.named_at
+
+        def media(post: Post) -> MediaStream:
+            return AudioSocketMedia(line, self._ticker, post, quiet=quiet)
+
+        self._take(line, line.id, Caller(), media, waited)
 
     def _came_by_websocket(self, line: MediaWebSocketLine) -> None:
         self._take(line, line.channel, line.caller, lambda post: MediaWebSocketMedia(line, self._ticker, post))
 
-    def _take(self, line: _Line, name: str, told: Caller, make: Callable[[Post], MediaStream]) -> None:
-        """``told``: what the line itself says of its caller."""
+    def _take(
+        self, line: _Line, name: str, told: Caller, make: Callable[[Post], MediaStream], waited: float = 0.0
+    ) -> None:
+        """``told``: what the line itself says of its caller, who has heard nothing for ``waited`` seconds."""
         try:
-            found = self._who(name)
+            found = self._who(name, waited)
         except LegClosed as error:
             log.info("call=%s is not taken: %s", line.id, error)
             return
@@ -222,9 +236,9 @@ class AsteriskDoor:
             log.warning("call=%s nobody says which number was dialled; see asterisk.did", line.id)
         self._reception.take(AsteriskArrival(line, merged, control, make, self._briefings))
 
-    def _who(self, name: str) -> tuple[Caller, Control] | None:
+    def _who(self, name: str, waited: float) -> tuple[Caller, Control] | None:
         for directory, patience in self._directories():
-            if (found := directory.find(name, patience)) is not None:
+            if (found := directory.find(name, max(LEAST_PATIENCE, patience - waited))) is not None:
                 return found
         return None
 

@@ -111,7 +111,9 @@ class AsteriskSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     enabled: bool = setting(False, "Open it at all.")
-    max_calls: int = setting(200, "Calls at one time; the line of one more is closed.", ge=1, le=100000)
+    max_calls: int = setting(
+        200, "Calls at one time, at each of the two servers. One more finds it closed.", ge=1, le=100000
+    )
     did: str = setting(
         "", "The number that a call is taken to have dialled when neither AMI, ARI nor a channel variable says it."
     )

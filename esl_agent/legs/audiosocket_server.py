@@ -133,6 +133,10 @@ class AudioSocketServer:
         if reopening is not None:
             reopening.kill(block=False)
 
+    def wait_empty(self, seconds: float) -> bool:
+        """Whether there is no connection, after at most ``seconds``."""
+        return bool(self._is_empty.wait(seconds))
+
     def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
         """``turn_away``; say goodbye on every line and wait for their ends. Idempotent."""
         self.turn_away()

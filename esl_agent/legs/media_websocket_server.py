@@ -15,6 +15,7 @@ from typing import Any
 
 import gevent
 from gevent import get_hub
+from gevent.event import Event as Flag
 
 from esl_agent.errors import LegError, WireError
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
@@ -60,6 +61,8 @@ class MediaWebSocketServer:
         self._max_lines = max_lines
         self._acceptor: Acceptor | None = None
         self._connections: set[_Connection] = set()
+        self._is_empty = Flag()
+        self._is_empty.set()
         self._ids: set[str] = set()
 
     def start(self) -> None:
@@ -88,6 +91,10 @@ class MediaWebSocketServer:
         if self._acceptor is not None:
             self._acceptor.stop(timeout=0)
 
+    def wait_empty(self, seconds: float) -> bool:
+        """Whether there is no connection, after at most ``seconds``."""
+        return bool(self._is_empty.wait(seconds))
+
     def stop(self) -> None:
         """``turn_away``, and every line ends. Idempotent."""
         self.turn_away()
@@ -107,6 +114,7 @@ class MediaWebSocketServer:
         else:
             connection = _Connection(self, sock, _name(peer))
             self._connections.add(connection)
+            self._is_empty.clear()
             connection.start()
 
     def _may_enter(self, peer: Any) -> bool:
@@ -140,6 +148,8 @@ class MediaWebSocketServer:
 
     def left(self, connection: _Connection, line: MediaWebSocketLine | None) -> None:
         self._connections.discard(connection)
+        if not self._connections:
+            self._is_empty.set()
         if line is None:
             self.refused += 1
         else:
