@@ -272,6 +272,8 @@ class AsteriskDoor:
             transfer_context=settings.transfer_context,
             variables=self._wanted_variables(),
             admit=lambda: self.line_count < settings.max_calls,
+            briefing_context=settings.briefing_context,
+            caller_id=settings.outbound.caller_id,
         )
 
     def _wanted_variables(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import Event as Flag
@@ -17,12 +18,18 @@ from esl_agent.legs.outbound import OnNews
 from esl_agent.wire.ari import MAX_TEXT, Reply, Request
 from esl_agent.wire.ari_call import Phase, StasisCall
 
+if TYPE_CHECKING:
+    from esl_agent.legs.ari_callee import AriBeside
+
 log = logging.getLogger(__name__)
 
 #: Seconds from a caller's coming until he talks with us; then he goes on in the dialplan.
 SETUP_SECONDS = 10.0
 #: Milliseconds of a key's tone and between two.
 _TONE = {"duration": "100", "between": "100"}
+#: The dialplan's extensions in which the callee of a warm transfer waits, and the caller is bridged with the channel
+#: that the variable names.
+WAIT, CONNECT, CALLEE_VARIABLE = "wait", "connect", "ESL_AGENT_CALLEE"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,64}")
 _DIGITS = re.compile(r"[0-9A-Da-d*#w]{1,64}")
@@ -39,7 +46,9 @@ class AriCall:
         caller: Caller,
         transfer_context: str,
         over: Callable[[AriCall], None],
+        beside: AriBeside | None = None,
     ) -> None:
+        """``beside``: how people are called for the caller; without it nobody is."""
         self.id = steps.names.call
         self.caller = caller
         self.steps = steps
@@ -49,6 +58,8 @@ class AriCall:
         self._lane = Lane()
         self._telling = Lane()  # announcements, which nothing of the call waits for
         self._context = transfer_context
+        self._beside = beside
+        self._is_handed_over = False
         self._over: Callable[[AriCall], None] | None = over
         self._hung_up: Callable[[int], None] | None = None
         self._cause = 0
@@ -99,6 +110,7 @@ class AriCall:
             redirected(None)
         else:
             self._cause = self._cause or cause or _NORMAL
+            self._is_handed_over = False
             if redirected is not None:
                 redirected(LegError("the caller hung up"))
             self._tell()
@@ -120,6 +132,10 @@ class AriCall:
         self._tell()
 
     def hang_up(self, cause: int, done: Done) -> None:
+        if self.is_handed_over:
+            request = Request("DELETE", ("channels", self.steps.caller), {"reason_code": str(cause)}, is_owed=True)
+            self._client.ask(self._lane, request, lambda reply: done(_error(request, reply, self._client.timeout)))
+            return
         requests = self.steps.leave("hang_up", cause=cause)
         if not requests:
             done(None if self._has_ended else LegError("the call has left already"))
@@ -151,8 +167,7 @@ class AriCall:
         if reply.is_ok and isinstance(reply.value, dict) and reply.value.get("value") == "0":
             self._redirect_over(LegError(f"context {self._context} has no extension {number}"))
             return
-        query = {"context": self._context, "extension": number, "priority": "1"}
-        request = Request("POST", ("channels", self.steps.caller, "continue"), query)
+        request = self._about_caller("POST", "continue", _place(self._context, number))
         self._client.ask(self._lane, request, partial(self._continued, request))
 
     def _continued(self, request: Request, reply: Reply) -> None:
@@ -164,6 +179,8 @@ class AriCall:
             return
         if error is None:
             self._has_ended = True
+        else:
+            self._is_handed_over = False
         redirected(error)
         if error is None:
             self._do(self.steps.leave("gone"))
@@ -182,7 +199,66 @@ class AriCall:
         self._command(Request("POST", ("channels", self.steps.caller, "variable"), body=body), done)
 
     def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> Callee:
-        raise LegError("nobody is called for a caller of ARI's: warm transfers need the dialplan and AMI")
+        if self._beside is None or self.steps.phase is not Phase.TALKING:
+            raise LegError("nobody can be called for this caller")
+        return self._beside.ring(self, endpoint, line, seconds, on_news)
+
+    def talk_with(self, callee: AriCall, name: str, context: str, done: Done) -> None:
+        """Both leave for the dialplan's ``context``, where the caller's channel is bridged with the callee's, whose
+        name is ``name``. The end of the caller's channel is told all the same."""
+        if self.steps.phase is not Phase.TALKING or self._redirected is not None:
+            done(LegError("the caller is not there to be connected"))
+            return
+        self._redirected = done
+        subscription = {"eventSource": f"channel:{self.steps.caller}"}
+        there = {"variable": f"DIALPLAN_EXISTS({context},{CONNECT},1)"}
+
+        def looked_up(reply: Reply) -> None:
+            if reply.is_ok and isinstance(reply.value, dict) and reply.value.get("value") == "0":
+                self._redirect_over(LegError(f"context {context} has no extension {CONNECT}"))
+            elif self._redirected is not None:
+                callee.go_on_in(context, WAIT, callee_waits)
+
+        def callee_waits(error: LegError | None) -> None:
+            if error is not None:
+                self._redirect_over(error)
+            elif self._redirected is not None:
+                self._is_handed_over = True
+                variable = {"variable": CALLEE_VARIABLE, "value": name}
+                self._client.ask(self._lane, self._about_caller("POST", "variable", variable), ignored)
+                request = self._about_caller("POST", "continue", _place(context, CONNECT))
+                self._client.ask(self._lane, request, partial(self._continued, request))
+
+        request = Request("POST", ("applications", self._client.app, "subscription"), subscription)
+        self._client.ask(self._lane, request, ignored)
+        self._client.ask(self._lane, self._about_caller("GET", "variable", there), looked_up)
+
+    def go_on_in(self, context: str, extension: str, done: Done) -> None:
+        """Leave for the dialplan."""
+        if self.steps.phase is not Phase.TALKING or self._redirected is not None:
+            done(LegError("the callee is not there any more"))
+            return
+        self._redirected = done
+        request = self._about_caller("POST", "continue", _place(context, extension))
+        self._client.ask(self._lane, request, partial(self._continued, request))
+
+    def destroyed(self, cause: int) -> None:
+        """The channel of a caller who talks with somebody else has ended."""
+        self._cause = self._cause or cause or _NORMAL
+        self._tell()
+
+    @property
+    def is_handed_over(self) -> bool:
+        """The caller talks with somebody else."""
+        return self._is_handed_over and self._has_ended
+
+    @property
+    def is_watched(self) -> bool:
+        """Somebody waits for the end of the caller's channel."""
+        return self._hung_up is not None
+
+    def _about_caller(self, method: str, what: str, query: Mapping[str, str]) -> Request:
+        return Request(method, ("channels", self.steps.caller, what), query)
 
     def announce(self, name: str, facts: Mapping[str, str]) -> None:
         query = {"application": self._client.app}
@@ -193,7 +269,7 @@ class AriCall:
         self._client.ask(self._telling, request, ignored)
 
     def close(self) -> None:
-        self._hung_up = None
+        self._hung_up = self._beside = None
         self._do(self.steps.leave("continue"))
 
     def _command(self, request: Request, done: Done) -> None:
@@ -243,6 +319,10 @@ def with_variable(caller: Caller, name: str, value: str) -> Caller:
 
 #: The channel variable that says which number was dialled, where Stasis' first argument does not.
 DID_VARIABLE = "ESL_AGENT_DID"
+
+
+def _place(context: str, extension: str) -> dict[str, str]:
+    return {"context": context, "extension": extension, "priority": "1"}
 
 
 def _error(request: Request, reply: Reply, seconds: float) -> LegError | None:

@@ -22,6 +22,7 @@ from gevent.event import Event as Flag
 from esl_agent.errors import LegClosed
 from esl_agent.legs.ari import AriClient, Lane, ignored
 from esl_agent.legs.ari_call import DID_VARIABLE, AriCall
+from esl_agent.legs.ari_callee import AriBeside
 from esl_agent.legs.ari_outbound import Outgoing
 from esl_agent.legs.ari_sweep import Sweep
 from esl_agent.legs.asterisk import Caller, Control
@@ -62,8 +63,14 @@ class AriCalls:
         transfer_context: str,
         variables: tuple[str, ...] = (),
         admit: Callable[[], bool] = lambda: True,
+        briefing_context: str = "ai-briefing",
+        caller_id: str = "",
     ) -> None:
+        """``briefing_context``: the dialplan's for those who are called for callers; ``caller_id``: the number shown to
+        them, empty: the caller's own."""
         self._client = client
+        self._beside = AriBeside(self, client, briefing_context, caller_id)
+        self._audiosocket = {"format": format, **_media("audiosocket", media_address, "")}
         self._media: Mapping[str, str] = {"format": format, **_media(media, media_address, websocket_client)}
         self._is_websocket = media == "websocket"
         self._context = transfer_context
@@ -74,6 +81,8 @@ class AriCalls:
         """By id."""
         self.outgoing: dict[str, Outgoing] = {}
         """Calls that we make and nobody has answered yet, by their channel's id."""
+        self.handed_over: dict[str, AriCall] = {}
+        """Calls that have left us, whose callers talk with somebody else: by the caller's channel."""
         self._by_channel: dict[str, AriCall] = {}
         self._lines: dict[str, AriCall] = {}  # whose line has not come yet: by UUID, by the channel's id and its name
         self._ended: deque[str] = deque(maxlen=MAX_ENDED)  # lines that nobody asked for before their call ended
@@ -149,6 +158,29 @@ class AriCalls:
         self.outgoing[outgoing.id] = outgoing
         return outgoing
 
+    def ring(
+        self,
+        endpoint: str,
+        line: str,
+        on_news: OnNews,
+        answered: Callable[[AriCall, Channel], None],
+        *,
+        caller_id: str,
+        timeout: float,
+    ) -> Outgoing:
+        """Call ``endpoint`` for a caller. Who answers gets a line of the AudioSocket server, whose UUID is ``line``;
+        ``answered`` is told of them before ``on_news`` is. Raises LegError for what cannot be dialled."""
+        names = Names(self._client.app, line)
+
+        def came(channel: Channel) -> None:
+            callee = Caller(names.callee)
+            answered(self._take(names, callee, channel, (), is_ours=True, is_briefing=True), channel)
+
+        outgoing = Outgoing(self._client, names, on_news, came, self._outgoing_over)
+        outgoing.call(endpoint, caller_id=caller_id, timeout=timeout, variables={})
+        self.outgoing[outgoing.id] = outgoing
+        return outgoing
+
     def _answered(self, names: Names, callee: Caller, channel: Channel) -> None:
         self._take(names, callee, channel, (), is_ours=True)
 
@@ -178,7 +210,10 @@ class AriCalls:
             else:
                 self._came(event, call)
         elif call is None:
-            return
+            if event.kind == "ChannelDestroyed" and (left := self.handed_over.pop(channel.id, None)) is not None:
+                left.destroyed(event.cause)
+        elif event.kind == "ChannelDestroyed" and not is_media and call.is_handed_over:
+            call.destroyed(event.cause)  # and what we had of it is still being freed
         elif event.kind in ("StasisEnd", "ChannelDestroyed"):
             if is_media:
                 call.media_ended()
@@ -208,17 +243,27 @@ class AriCalls:
         self._take(Names(self._client.app, str(uuid.uuid4())), caller, channel, wanted)
 
     def _take(
-        self, names: Names, caller: Caller, channel: Channel, wanted: tuple[str, ...], *, is_ours: bool = False
-    ) -> None:
-        media = self._media if self._is_websocket else {**self._media, "data": names.call}
+        self,
+        names: Names,
+        caller: Caller,
+        channel: Channel,
+        wanted: tuple[str, ...],
+        *,
+        is_ours: bool = False,
+        is_briefing: bool = False,
+    ) -> AriCall:
+        media = self._media
+        if is_briefing or not self._is_websocket:
+            media = {**(self._audiosocket if is_briefing else media), "data": names.call}
         steps = StasisCall(
             names, channel.id, is_up=channel.is_up, is_ours=is_ours, media=media, variables={CALL_VARIABLE: names.call}
         )
-        call = AriCall(self._client, steps, caller, self._context, self._over)
+        call = AriCall(self._client, steps, caller, self._context, self._over, self._beside)
         self.calls[call.id] = call
         self._by_channel[channel.id] = self._by_channel[names.media] = call
         self._lines[names.call] = self._lines[names.media] = call
         call.begin(wanted)
+        return call
 
     @property
     def _starting(self) -> int:
@@ -249,6 +294,8 @@ class AriCalls:
         for channel in (call.steps.caller, call.steps.names.media):
             if self._by_channel.get(channel) is call:
                 del self._by_channel[channel]
+        if call.is_handed_over and call.is_watched:
+            self.handed_over[call.steps.caller] = call
         if call.steps.has_litter:
             self._sweep.soon()
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 GRACE = 5.0
 _NUMBER = re.compile(r"[0-9A-Za-z*#+_.-]{1,64}")
 _TRUNK = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_ENDPOINT = re.compile(r"[A-Z][A-Za-z0-9]{1,15}/[A-Za-z0-9@._:*#+-]{1,160}")
 _CALLER_ID = re.compile(r"[+0-9]{0,20}")
 _REQUEST_TIMEOUT = 480  # what Asterisk says of its own accord when nobody has said anything
 
@@ -57,12 +58,17 @@ class Outgoing:
 
     def dial(self, number: str, trunk: str, *, caller_id: str, timeout: float, variables: Mapping[str, str]) -> None:
         """``timeout``: seconds that it may ring. Raises LegError for what cannot be dialled."""
-        for text, pattern in ((number, _NUMBER), (trunk, _TRUNK), (caller_id, _CALLER_ID)):
-            if not pattern.fullmatch(text):
-                raise LegError(f"{text[:40]!r} cannot be dialled")
+        for text, pattern in ((number, _NUMBER), (trunk, _TRUNK)):
+            _check(text, pattern)
+        self.call(f"PJSIP/{number}@{trunk}", caller_id=caller_id, timeout=timeout, variables=variables)
+
+    def call(self, endpoint: str, *, caller_id: str, timeout: float, variables: Mapping[str, str]) -> None:
+        """The same for any ``endpoint`` (``PJSIP/1002``)."""
+        for text, pattern in ((endpoint, _ENDPOINT), (caller_id, _CALLER_ID)):
+            _check(text, pattern)
         seconds = max(1, math.ceil(timeout))
         query = {
-            "endpoint": f"PJSIP/{number}@{trunk}",
+            "endpoint": endpoint,
             "app": self._client.app,
             "channelId": self.id,
             "timeout": str(seconds),
@@ -149,3 +155,8 @@ class Outgoing:
             if over is not None:
                 over(self)
         on_news(news)
+
+
+def _check(text: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(text):
+        raise LegError(f"{text[:40]!r} cannot be dialled")

@@ -69,6 +69,8 @@ class Sweep:
                     call.media_ended()
             elif media.is_in(self._client.app):
                 call.media_began()
+        for channel in [each for each in self._calls.handed_over if each not in found]:
+            self._calls.handed_over.pop(channel).destroyed(0)
         for each in outgoing:
             if (callee := found.get(each.id)) is None:
                 each.missed()
@@ -90,6 +92,8 @@ class Sweep:
         for channel in channels:
             if channel.id in owned:
                 continue
+            if self._was_called(channel) and channel.is_up and not channel.is_in(self._client.app):
+                continue  # for a caller, and talks with him: nobody parts them
             if channel.id.startswith(self._prefix):
                 self._delete(lane, "channels", channel.id)
             elif channel.is_in(self._client.app):
@@ -98,6 +102,9 @@ class Sweep:
         for bridge in bridges:
             if bridge.startswith(self._prefix) and bridge not in owned:
                 self._delete(lane, "bridges", bridge)
+
+    def _was_called(self, channel: Channel) -> bool:
+        return channel.id.startswith(Names.callees(self._client.app))
 
     def _delete(self, lane: Lane, kind: str, name: str) -> None:
         log.warning("ari: %s %s belong to no call and are deleted", kind, name)

@@ -69,7 +69,12 @@ class Names:
     @property
     def callee(self) -> str:
         """Of a call that we make."""
-        return f"{self.prefix(self.app)}o.{self.call}"
+        return f"{self.callees(self.app)}{self.call}"
+
+    @staticmethod
+    def callees(app: str) -> str:
+        """How the ids of those we call begin."""
+        return f"{Names.prefix(app)}o."
 
 
 class StasisCall:
