@@ -115,6 +115,10 @@ class AgentLine:
         if line := self._sessions.get(session):
             line.order(lambda agent: agent.truncate(item, heard))
 
+    def forget(self, session: int, item: str) -> None:
+        if line := self._sessions.get(session):
+            line.order(lambda agent: agent.forget(item))
+
     def close_session(self, session: int) -> None:
         """Nothing of it is wanted any more, AgentClosed neither."""
         if line := self._sessions.pop(session, None):

@@ -45,6 +45,8 @@ def note_action(journal: Journal, action: act.Action, now: float) -> None:
             journal.note("cancel_reply", now, session=session, response=response)
         case act.TruncateReply(session, item, heard):
             journal.note("truncate_reply", now, session=session, item=item, heard=heard)
+        case act.ForgetReply(session, item):
+            journal.note("forget_reply", now, session=session, item=item)
         case act.CloseAgent(session):
             journal.note("close_agent", now, session=session)
         case _:

@@ -126,6 +126,7 @@ class Call:
                 act.ReturnTools: lambda a: agent.return_tools(a.session, a.results),
                 act.CancelReply: lambda a: agent.cancel(a.session, a.response),
                 act.TruncateReply: lambda a: agent.truncate(a.session, a.item, a.heard),
+                act.ForgetReply: lambda a: agent.forget(a.session, a.item),
                 act.CloseAgent: lambda a: agent.close_session(a.session),
             }
 

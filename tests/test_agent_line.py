@@ -330,13 +330,15 @@ def test_orders_arrive_in_order() -> None:
     session = desk.connect()
     desk.line.tell(1, "12#")
     desk.line.truncate(1, "i", 1.5)
+    desk.line.forget(1, "j")
     desk.line.cancel(1, "r")
     desk.line.return_tools(1, (("c", "found"),))
     desk.line.ask(1, "Say goodbye.")
-    desk.until(lambda: len(session.told) == 5)
+    desk.until(lambda: len(session.told) == 6)
     assert session.told == [
         ("tell", "12#"),
         ("truncate", "i", 1.5),
+        ("forget", "j"),
         ("cancel", "r"),
         ("return_tools", (("c", "found"),)),
         ("respond", "Say goodbye."),

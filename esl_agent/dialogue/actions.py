@@ -280,6 +280,14 @@ class TruncateReply:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetReply:
+    """The caller heard nothing of ``item``, and its response is over: nobody has said it."""
+
+    session: int
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloseAgent:
     """The session is wanted no more."""
 
@@ -315,5 +323,6 @@ Action = (
     | ReturnTools
     | CancelReply
     | TruncateReply
+    | ForgetReply
     | CloseAgent
 )

@@ -10,6 +10,7 @@ Laws (each has a property test of the same name in tests/pure/test_relay_laws.py
 2. Sound that comes late is never heard: nothing of a response that was interrupted, is over, or is another session's.
 3. At most one turn sounds; the parts of its responses play in the order in which they came, each once.
 4. What is truncated was heard in part: never at 0, never beyond what was received, never what was heard to its end.
+   What is forgotten was not heard at all, and everything of an interrupted response that was not heard is forgotten.
 5. No response is asked for while one is under way, or awaited.
 6. Every phase but OVER has a deadline.
 7. After HungUp the machine returns nothing, for ever. A silent world ends in OVER.

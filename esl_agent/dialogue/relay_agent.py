@@ -24,6 +24,8 @@ from esl_agent.dialogue.turn import Kind, Turn
 ENDED = 200
 #: Pieces of sound in one turn; half an hour of them where each is a second long.
 MAX_CLIPS = 2000
+#: Items of one response that came too late to be heard, and are taken back.
+MAX_ITEMS = 50
 
 
 class AgentTurns(RelayFloor):
@@ -87,11 +89,12 @@ class AgentTurns(RelayFloor):
         if reply is None:
             return
         if reply.is_dropped or turn is None:
+            self._never_heard(reply, event.item)
             known = self._items.get((event.session, event.item))
             if known is not None and not known.is_ended:
                 known.late = max(known.late, event.at + event.audio.seconds)
             return
-        item = self._item(event.session, event.item, turn)
+        item = self._item(reply, event.item, turn)
         if item.turn != turn.number or event.part < item.parts or len(turn.clips) >= MAX_CLIPS:
             return
         item.parts = event.part + 1
@@ -102,20 +105,31 @@ class AgentTurns(RelayFloor):
 
     def _on_text(self, event: ev.AgentText, now: float) -> None:
         reply, turn = self._current(event.session, event.response), self._turn
-        if reply is None or reply.is_dropped or turn is None:
+        if reply is None:
             return
-        item = self._item(event.session, event.item, turn)
+        if reply.is_dropped or turn is None:
+            self._never_heard(reply, event.item)
+            return
+        item = self._item(reply, event.item, turn)
         if item.turn == turn.number:
             turn.mark("first_text", now)
             reply.since = now
             item.say(event.text)
             self._note_heard(item)
 
-    def _item(self, session: int, name: str, turn: Turn) -> Item:
-        item = self._items.get((session, name))
+    def _item(self, reply: Reply, name: str, turn: Turn) -> Item:
+        item = self._items.get((reply.session, name))
         if item is None:
-            item = self._items[session, name] = Item(session, name, turn.number, turn.take_number())
+            item = Item(reply.session, reply.name, name, turn.number, turn.take_number())
+            self._items[reply.session, name] = item
+            reply.items.add(name)
         return item
+
+    def _never_heard(self, reply: Reply, item: str) -> None:
+        """An item began to come when nobody wanted it any more."""
+        if item not in reply.items and len(reply.items) < MAX_ITEMS:
+            reply.items.add(item)
+            self._unheard.append((reply.session, reply.name, item))
 
     def _on_spoke(self, session: int, response: str, name: str, now: float) -> None:
         item = self._items.get((session, name))

@@ -13,6 +13,7 @@ from esl_agent.dialogue.actions import (
     AskAgent,
     CancelReply,
     CloseAgent,
+    ForgetReply,
     HangUp,
     Measured,
     Play,
@@ -56,6 +57,8 @@ class RelayFloor:
         self._settling = Settling()
         self._items: dict[tuple[int, str], Item] = {}
         """Of the turn in flight, and of those whose reports are awaited."""
+        self._unheard: list[tuple[int, str, str]] = []
+        """Items (session, response, name) that the agent may believe to have said. Nobody heard any of them."""
         self._reply: Reply | None = None
         self._wish: Ask | None = None
         """What to ask for as soon as nothing is in the way."""
@@ -87,6 +90,7 @@ class RelayFloor:
                 if turn.is_finished:
                     self._turn = None
                     self._finish(turn, now, out)
+        self._take_back(out)
         self._ask_if_free(now, out)
         self._choose_phase(now)
 
@@ -244,8 +248,19 @@ class RelayFloor:
             self._note_heard(item)
             if item.session == self._sessions.serving and item.is_cut:
                 out.append(TruncateReply(item.session, item.name, min(item.heard, item.received)))
+            elif item.is_unheard:
+                self._unheard.append((item.session, item.response, item.name))
         self._forget(turn.number)
         self._measure(turn, out, interrupted=True)
+
+    def _take_back(self, out: list[Action]) -> None:
+        """What nobody heard was never said; the service is told when it has ended the response."""
+        unheard, self._unheard = self._unheard, []
+        for session, response, name in unheard:
+            if self._reply is not None and (self._reply.session, self._reply.name) == (session, response):
+                self._unheard.append((session, response, name))
+            elif session == self._sessions.serving:
+                out.append(ForgetReply(session, name))
 
     def _forget(self, turn: int) -> None:
         for key in [key for key, item in self._items.items() if item.turn == turn]:

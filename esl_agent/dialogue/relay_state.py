@@ -22,6 +22,7 @@ class Item:
     """Something the agent says: its words, its sound, and how much of that was heard. The service truncates by item."""
 
     session: int
+    response: str
     name: str
     turn: int
     number: int
@@ -48,6 +49,11 @@ class Item:
         """Some of it was heard, and not all."""
         whole = max(self.received, self.late)
         return self.heard > 0 and (not self.is_ended or self.heard < whole - REST)
+
+    @property
+    def is_unheard(self) -> bool:
+        """Nothing of it was heard, and no report of it is missing."""
+        return not self.heard and not self.outstanding
 
     def say(self, text: str) -> None:
         self.text += text[: max(0, MAX_TEXT - len(self.text))]
@@ -87,6 +93,8 @@ class Reply:
     """Bytes of its streams, as last seen."""
     sounds: int = 0
     """Pieces of sound it has brought."""
+    items: set[str] = field(default_factory=set)
+    """What it says, as far as that was to be heard when it began to come."""
     is_dropped: bool = False
     """Nobody wants it any more; its end is awaited, because until then no other may be asked for."""
 

@@ -290,6 +290,9 @@ class AgentSession(Protocol):
     def truncate(self, item: str, heard: float) -> None:
         """Only ``heard`` seconds of the item's sound were heard; clamped to what it has, ignored where that is 0."""
 
+    def forget(self, item: str) -> None:
+        """Nothing of the item was heard: it was never said. Ignored for one that is unknown, or was truncated."""
+
     def close(self) -> None:
         """Idempotent, never raises, does not wait long."""
 

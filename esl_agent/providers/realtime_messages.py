@@ -166,6 +166,10 @@ def truncate(id: str, item: str, content_index: int, milliseconds: int) -> dict[
     }
 
 
+def delete(id: str, item: str) -> dict[str, Any]:
+    return {"type": "conversation.item.delete", "event_id": id, "item_id": item}
+
+
 def differences(asked: Any, got: Any, where: str = "session") -> list[str]:
     """Where what the service says it does (``got``, outside text) is other than what it was ``asked``; names only.
     What it does not mention is no difference."""

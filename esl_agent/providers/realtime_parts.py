@@ -86,7 +86,7 @@ class Item:
     rest: bytes = b""
     """Half a sample."""
     cut: int | None = None
-    """Milliseconds that it was truncated to."""
+    """Milliseconds that it was truncated to; 0 for one that was deleted."""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,13 @@ _PASSING = frozenset({"session_expired", "session_not_found", "server_shutdown"}
 _IS_ACTIVE = "conversation_already_has_active_response"
 #: Of two things that crossed on the way, one came too late.
 _HARMLESS = frozenset(
-    {"response_cancel_not_active", _IS_ACTIVE, "item_truncate_invalid_item_id", "input_audio_buffer_commit_empty"}
+    {
+        "response_cancel_not_active",
+        _IS_ACTIVE,
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "input_audio_buffer_commit_empty",
+    }
 )
 
 
@@ -257,6 +263,13 @@ class RealtimeSession:
             return
         found.cut = until
         self._send(messages.truncate(self._id(), item, found.content_index, until))
+
+    def forget(self, item: str) -> None:
+        """The service refuses to truncate an item to nothing: it goes as a whole."""
+        found = self._reading.items.get(item)
+        if found is not None and found.cut is None:
+            found.cut = 0
+            self._send(messages.delete(self._id(), item))
 
     def close(self) -> None:
         self._is_closed = True

@@ -66,6 +66,9 @@ class CannedSession:
     def truncate(self, item: str, heard: float) -> None:
         self._take("truncate", item, heard)
 
+    def forget(self, item: str) -> None:
+        self._take("forget", item)
+
     def close(self) -> None:
         self.closed += 1
         self._parts.put(None)

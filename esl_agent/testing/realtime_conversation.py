@@ -118,7 +118,8 @@ class Conversation:
         self.say("conversation.item.added", previous_item_id=before, item=item | dict(status))
 
     def item_done(self, item: dict[str, Any], status: Mapping[str, str]) -> None:
-        self.items[item["id"]] = item
+        if item["id"] in self.items:  # it may have been deleted meanwhile
+            self.items[item["id"]] = item
         if self.server.shape == "ga":
             self.say("conversation.item.done", previous_item_id=None, item=item | dict(status))
 

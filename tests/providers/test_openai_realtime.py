@@ -378,6 +378,35 @@ class TestOpenAiRealtime(Realtime):
             until(lambda: self.sent("conversation.item.create"))
         assert self.sent("conversation.item.truncate") == []
 
+    def test_an_item_of_which_nothing_was_heard_leaves_the_conversation(self):
+        with self.call(Reply("First thing.", tone(1.0), more=("Second thing to say.",))) as call:
+            call.session.respond()
+            call.until(ResponseEnded)
+            first, second = dict.fromkeys(part.item for part in call.of(SoundPart))
+            call.session.truncate(first, 0.7)
+            for item in (first, second, second, "item_unknown", ""):
+                call.session.forget(item)
+            call.session.truncate(second, 0.2)
+            call.session.tell("Pressed 1.")
+            until(lambda: self.sent("conversation.item.create"))
+        assert [event["item_id"] for event in self.sent("conversation.item.delete")] == [second]
+        assert first in self.talk.items
+        assert second not in self.talk.items
+        assert self.talk.truncated == {first: 700}
+        assert self.talk.errors == []
+
+    def test_an_item_that_the_service_has_lost_meanwhile_is_no_trouble(self, caplog):
+        with self.call(Reply("First thing.")) as call, caplog.at_level(logging.WARNING):
+            call.session.respond()
+            call.until(ResponseEnded)
+            item = call.of(SoundPart)[0].item
+            del self.talk.items[item]
+            call.session.forget(item)
+            until(lambda: self.talk.errors)
+        assert self.talk.errors[0]["code"] == "item_delete_invalid_item_id"
+        assert call.error is None
+        assert [record for record in caplog.records if record.name.startswith("esl_agent")] == []
+
     def test_each_item_of_a_response_is_counted_for_itself(self):
         with self.call(Reply("First thing.", tone(1.0), more=("Second thing to say.",))) as call:
             call.session.respond()

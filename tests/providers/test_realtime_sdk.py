@@ -65,6 +65,7 @@ def lived(server: PretendRealtime, **options: Any) -> Any:
     session.cancel(session._reading.response)
     call.until(ResponseEnded, 3)
     session.truncate(item, 0.15)
+    session.forget(call.of(SoundPart)[0].item)
     for number in (4, 5):
         session.respond()
         call.until(ResponseEnded, number)
@@ -114,8 +115,8 @@ def test_what_we_send_is_what_the_sdk_would_send(server, options):
     talk = lived(server, **options)
     kinds = {event["type"] for event in talk.received}
     assert kinds == {
-        "session.update", "conversation.item.create", "conversation.item.truncate", "response.create",
-        "response.cancel",
+        "session.update", "conversation.item.create", "conversation.item.truncate", "conversation.item.delete",
+        "response.create", "response.cancel",
     }  # fmt: skip
     assert [each for event in talk.received for each in problems(RealtimeClientEventParam, event, event["type"])] == []
     ids = [event["event_id"] for event in talk.received]

@@ -38,6 +38,7 @@ TO_A_SESSION = (
     act.ReturnTools,
     act.CancelReply,
     act.TruncateReply,
+    act.ForgetReply,
 )
 #: Words of a piece.
 PIECE = 3
@@ -65,6 +66,8 @@ class Said:
     is_dead: bool = False
     is_cut: bool = False
     """Words came of which there was no sound any more."""
+    is_unwanted: bool = False
+    """It began when its response had been cancelled."""
     stream: SoundStream | None = None
 
 
@@ -106,9 +109,13 @@ class RelayChaos(RelayWorld):
         """The service is to respond: it was asked, or the caller has ended."""
         self.awaits_until = 0.0
         self.items: dict[str, Said] = {}
+        self.phantoms: dict[str, Said] = {}
+        """Items that began to come late."""
         self.pieces: dict[int, Piece] = {}
         self.played: list[int] = []
         self.clips: dict[tuple[int, int], Piece] = {}
+        self.truncations: set[str] = set()
+        self.forgotten: set[str] = set()
         self.reported: set[tuple[int, int]] = set()
         self.calls: dict[str, tuple[str, ...]] = {}
         """By response: the ids of the tools that it called, once it was completed."""
@@ -172,6 +179,8 @@ class RelayChaos(RelayWorld):
                 self.reply.is_cancelled = True
             case act.TruncateReply():
                 self.truncated(action)
+            case act.ForgetReply():
+                self.forgets(action)
             case act.ReturnTools(_, results):
                 ids = tuple(id for id, _ in results)
                 assert ids in self.calls.values(), f"{ids} are not the calls of a response: {self.calls}"
@@ -207,6 +216,7 @@ class RelayChaos(RelayWorld):
         if piece is not None:
             assert not piece.is_late, "sound that came late is played"
             assert not piece.item.is_dead, "sound of an interrupted response is played"
+            assert piece.item.name not in self.forgotten, "what was never said is played"
             assert piece.order not in self.played, "a part plays twice"
             assert piece.order > max(self.played, default=-1), "a part plays out of order"
             self.played.append(piece.order)
@@ -222,6 +232,18 @@ class RelayChaos(RelayWorld):
         assert action.heard == item.heard, f"truncated at {action.heard}, heard {item.heard}"
         assert 0 < action.heard <= item.taken
         assert not (item.is_ended and item.heard >= item.length - REST), "what was heard to its end is truncated"
+        assert action.item not in self.forgotten, "what was forgotten is truncated"
+        self.truncations.add(action.item)
+
+    def forgets(self, action: act.ForgetReply) -> None:
+        item = self.items.get(action.item) or self.phantoms[action.item]
+        assert action.session == item.session
+        assert self.reply is None or self.reply.name != item.response, "forgotten while it is made"
+        assert item.heard == 0, f"{item} was heard and is forgotten"
+        assert action.item not in self.truncations | self.forgotten, "taken back twice"
+        clips = [key for key, piece in self.clips.items() if piece.item is item]
+        assert self.reported.issuperset(clips), "forgotten before it is known what was heard"
+        self.forgotten.add(action.item)
 
     def left(self, action: act.Action) -> None:
         """The call leaves us: its last words were heard, or waited for long enough."""
@@ -247,6 +269,10 @@ class RelayChaos(RelayWorld):
 
     def check(self) -> None:
         it = self.dialogue
+        for item in self.items.values():
+            is_over = self.reply is None or self.reply.name != item.response
+            if item.is_unwanted and is_over and item.session == self.serving and self.phase is not Phase.OVER:
+                assert item.name in self.forgotten, f"the agent believes to have said {item}"
         if self.phase in AWAY:
             self.speaks = None  # nobody is listened to
         if self.phase is Phase.OVER:
@@ -298,16 +324,17 @@ class RelayChaos(RelayWorld):
         self.reply = Made(session, f"r{self.made}")
         self.send(ev.AgentResponding(session, self.reply.name))
 
-    def piece(self, made: Made, pick: int, seconds: float, *, is_late: bool = False) -> None:
+    def piece(self, made: Made, pick: int, seconds: float) -> None:
         """Another part of the newest item of a response, or of a new one."""
         if not made.items or made.items[-1].is_ended or pick % 5 == 0:
             if made.items:
                 self.spoke(made)
             name = f"{made.name}i{len(made.items)}"
-            made.items.append(Said(made.session, made.name, name, is_dead=made.is_cancelled))
+            is_late = made.is_cancelled
+            made.items.append(Said(made.session, made.name, name, is_dead=is_late, is_unwanted=is_late))
             self.items[name] = made.items[-1]
         item = made.items[-1]
-        is_late = is_late or made.is_cancelled
+        is_late = made.is_cancelled
         words = " ".join(f"{item.name}-{item.words + n}" for n in range(PIECE))
         item.words += PIECE
         item.text += 0 if is_late else PIECE
@@ -340,7 +367,7 @@ class RelayChaos(RelayWorld):
         if self.reply is not None and self.reply.name == response and not self.reply.is_cancelled:
             return
         name = f"{response}i{pick % 3}"
-        item = self.items.get(name, Said(session, response, name))
+        item = self.items.get(name) or self.phantoms.setdefault(name, Said(session, response, name))
         item.is_cut = True
         audio = sound(0.5)
         self.pieces[id(audio)] = Piece(item, item.length, audio, len(self.pieces), is_late=True)

@@ -127,6 +127,38 @@ def test_only_the_item_that_was_heard_in_part_is_truncated():
     assert it.all(act.TruncateReply) == [act.TruncateReply(1, "r1-1", 1.0)]
 
 
+def test_an_item_of_which_nothing_was_heard_was_never_said():
+    it = replying("One two.", "Three four.", "Five six.")
+    it.listen(1.0)
+    it.post(ev.CallerSpeaks(1, "c2"))
+    assert it.all(act.ForgetReply) == []
+    it.report()
+    assert it.all(act.TruncateReply) == [act.TruncateReply(1, "r1-0", 1.0)]
+    assert it.all(act.ForgetReply) == [act.ForgetReply(1, "r1-1"), act.ForgetReply(1, "r1-2")]
+
+
+def test_what_was_never_said_is_taken_back_when_its_response_is_over():
+    it = greeted()
+    it.caller_says("Tell me everything.")
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "i", "One.")
+    it.post(ev.CallerSpeaks(1, "c2"))
+    it.report()
+    it.say("r1", "late", "Two.")
+    assert it.all(act.ForgetReply) == []
+    it.post(ev.AgentResponded(1, "r1", "cancelled"))
+    assert it.all(act.ForgetReply) == [act.ForgetReply(1, "i"), act.ForgetReply(1, "late")]
+
+
+def test_an_item_whose_report_never_comes_may_have_been_heard():
+    it = replying("One two.")
+    it.listen(1.0)
+    it.post(ev.CallerSpeaks(1, "c2"))
+    it.tick()
+    assert it.last(act.Measured).interrupted
+    assert it.all(act.ForgetReply) == []
+
+
 def test_the_rest_of_an_interrupted_response_is_cancelled_and_never_heard():
     it = greeted()
     it.caller_says("Tell me everything.")

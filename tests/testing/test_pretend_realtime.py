@@ -155,6 +155,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "conversation.item.truncate", {"item_id": "x", "content_index": 0, "audio_end_ms": 1.5},
         TYPE, "audio_end_ms",
     ),
+    ("conversation.item.delete", {"item_id": "x"}, "item_delete_invalid_item_id", "item_id"),
+    ("conversation.item.delete", {"item_id": 7}, TYPE, "item_id"),
     ("response.create", {"response": {"modalities": ["audio"]}}, UNKNOWN, "response.modalities"),
     ("response.cancel", {}, "response_cancel_not_active", ""),
     ("output_audio_buffer.clear", {}, INVALID, "type"),
