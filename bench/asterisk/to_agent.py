@@ -22,7 +22,7 @@ from bench.processes import free_ports, hear, start
 from esl_agent.agent_line import AgentLine
 from esl_agent.audio.pcm import SoundFormat, SoundStream
 from esl_agent.dialogue.actions import ConnectAgent, SendToAgent
-from esl_agent.dialogue.events import AgentConnected, Answered, Audio, MediaStarted
+from esl_agent.dialogue.events import AgentConnected, AgentSpeaks, Answered, Audio, MediaStarted
 from esl_agent.dialogue.relay import Relay
 from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.settings import CascadeSettings
@@ -70,23 +70,33 @@ class _Agent:
 class Calls:
     """CALLS mailboxes with their greenlets; ``cost`` gives each of them a frame and times what follows."""
 
-    def __init__(self, make: Callable[[], Handle]) -> None:
+    def __init__(self, make: Callable[[], Handle], streams: Sequence[SoundStream] = ()) -> None:
+        """``streams``: where all frames come back; they are waited for."""
+        self._streams = streams
+        self._awaited = 0
         self._boxes = [Mailbox() for _ in range(CALLS)]
         for box in self._boxes:
             gevent.spawn(self._read, box, make())
-        gevent.sleep(0.3)
+        gevent.sleep(0.5)
 
     def _read(self, box: Mailbox, handle: Handle) -> None:
         for event in box.until(lambda: 1e12):
             handle(event)
 
     def cost(self, rounds: int) -> float:
+        for _ in range(5):
+            self._give()
         return _mean([_timed(self._give) for _ in range(rounds)])
 
     def _give(self) -> None:
         for box in self._boxes:
             box.post(Audio(FRAME))
         gevent.sleep(0.0005)  # whoever was woken has run, and the hub has looked at its sockets
+        if self._streams:
+            self._awaited += CALLS * len(FRAME)
+            end = time.monotonic() + 1.0
+            while sum(len(each.pcm) for each in self._streams) < self._awaited and time.monotonic() < end:
+                gevent.sleep(0.0005)
 
     def close(self) -> None:
         for box in self._boxes:
@@ -124,13 +134,20 @@ def relayed(then: Callable[[bytes], object]) -> Callable[[], Handle]:
     return make
 
 
-def through(agent: Any) -> Callable[[], Handle]:
-    """... and goes on by an AgentLine to ``agent``."""
+def through(agent: Any, streams: list[SoundStream] | None = None) -> Callable[[], Handle]:
+    """... and goes on by an AgentLine to ``agent``. With ``streams`` it is asked to speak, into one of them."""
 
     def make() -> Handle:
         context = CallContext(os.urandom(8).hex(), lambda news: None)
-        agent_line = AgentLine([agent], 24000, lambda event: None, context, streams=True)
+
+        def post(event: Any) -> None:
+            if streams is not None and isinstance(event, AgentSpeaks):
+                streams.append(event.audio)
+
+        agent_line = AgentLine([agent], 24000, post, context, streams=True)
         agent_line.connect(ConnectAgent(1, "Be brief."))
+        if streams is not None:
+            agent_line.ask(1, "")
         return relayed(lambda pcm: agent_line.send_audio(1, pcm))()
 
     return make
@@ -150,6 +167,10 @@ def to_the_agent(rounds: int, port: int) -> Iterator[tuple[str, float]]:
         calls = Calls(make)
         yield what, calls.cost(rounds)
         calls.close()
+    streams: list[SoundStream] = []
+    calls = Calls(through(OpenAiRealtime(options, EngineContext()), streams), streams)
+    yield "+ and back as an answer: WebSocket, JSON, base64, the voice's stream", calls.cost(rounds)
+    calls.close()
 
 
 class _Ticker:
@@ -214,9 +235,7 @@ def main(rounds: str) -> None:
     finally:
         service.kill()
         service.communicate()
-    print(
-        json.dumps(found | {"the way back: playout, AudioSocket frame, socket": to_asterisk(int(rounds))}), flush=True
-    )
+    print(json.dumps(found | {"apart: playout, AudioSocket frame, socket": to_asterisk(int(rounds))}), flush=True)
     os._exit(0)
 
 
