@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import gevent
 from gevent import socket
+from gevent.event import Event as Flag
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError
 from esl_agent.legs.ami_link import AmiLink, Answered, Headers
@@ -31,7 +32,9 @@ Done = Callable[[Message | LegError], None]
 PING_AFTER = 10.0
 #: Seconds until a lost connection is tried again: doubled from one try to the next, less up to a half by chance.
 FIRST_RETRY = 0.5
-LAST_RETRY = 30.0
+LAST_RETRY = 10.0
+#: ... and however eagerly somebody waits for it.
+SHORTEST_RETRY = 0.2
 #: Seconds until a refused login is tried again: more often fills Asterisk's security log, and fail2ban reads that.
 REFUSED_RETRY = 60.0
 
@@ -82,7 +85,10 @@ class AmiClient:
         self._link: AmiLink | None = None
         self._greenlet: gevent.Greenlet | None = None
         self._has_had_trouble = ""
+        self._is_refused = False
         self._is_closed = False
+        self._is_awaited = Flag()
+        self._has_tried = Flag()  # since somebody began to wait
 
     def on_event(self, name: str, callback: Callable[[Message], None], *, header: str = "", value: str = "") -> None:
         """Call ``callback`` for events of this name, on the hub; it must not block. With ``header``: only where that
@@ -97,6 +103,16 @@ class AmiClient:
         """Connects, and goes on trying."""
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)
+
+    def wait_connected(self, patience: float) -> bool:
+        """Asterisk has given a sign of life: do not put off the next try to connect. Whether there is a connection once
+        that is over, or after ``patience``; a login that was refused is not tried again for it."""
+        if self.is_connected or self._is_refused or self._greenlet is None:
+            return self.is_connected
+        self._has_tried.clear()
+        self._is_awaited.set()
+        self._has_tried.wait(patience)
+        return self.is_connected
 
     def send(self, name: str, headers: Headers, done: Done, *, timeout: float | None = None) -> str:
         """Sends an action; never blocks, never raises. ``done`` gets the response, or CommandRefused (Asterisk says
@@ -123,6 +139,7 @@ class AmiClient:
             self._link.close("we are closing")
         if greenlet is not None:
             greenlet.kill(block=False)
+        self._has_tried.set()
         self.deadlines.close()
         self._subscriptions.clear()
         self._on_connected.clear()
@@ -132,12 +149,13 @@ class AmiClient:
     def _run(self) -> None:
         tries = 0
         while not self._is_closed:
-            since, is_refused = time.monotonic(), False
+            since, self._is_refused = time.monotonic(), False
+            self._is_awaited.clear()
             try:
                 self._connect()
                 self._keep()
             except CommandRefused as error:
-                is_refused = True
+                self._is_refused = True
                 self._say(f"the login as {self._user!r} is refused: {error.reply}; see manager.conf and the secret")
             except (OSError, UnicodeError, LegError) as error:  # UnicodeError: a host name that can be none
                 self._say(str(error))
@@ -146,7 +164,12 @@ class AmiClient:
             if time.monotonic() - since > self._last_retry:
                 tries = 0  # it held: this is no server that lets us in and throws us out
             seconds = pause(tries, self._first_retry, self._last_retry)
-            gevent.sleep(self._refused_retry if is_refused else seconds)
+            self._has_tried.set()
+            if self._is_refused:
+                gevent.sleep(self._refused_retry)
+            else:
+                gevent.sleep(min(SHORTEST_RETRY, seconds))
+                self._is_awaited.wait(max(0.0, seconds - SHORTEST_RETRY))
             tries += 1
 
     def _connect(self) -> None:
@@ -167,6 +190,7 @@ class AmiClient:
         how = "" if self.is_filtered else "; Filter is not for this user: manager.conf's eventfilter decides what comes"
         log.info("%s: connected as %s (%s)%s", self.peer, self._user, link.banner, how)
         self.trouble = self._has_had_trouble = ""
+        self._has_tried.set()
         for callback in self._on_connected:
             guarded(callback)
 

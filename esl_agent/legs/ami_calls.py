@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MAX_LINES = 10_000
 #: Seconds after which a line is forgotten whose Hangup never came.
 MAX_AGE = 6 * 3600.0
+#: Seconds that a call waits for a connection that is just being made again: its line says that Asterisk is back.
+LOGIN_PATIENCE = 0.5
 #: Seconds that a line's news may be late before all channels are asked for.
 SCAN_AFTER = 0.05
 #: Seconds between two questions for all channels: a stranger who opens line after line costs one a second.
@@ -81,7 +83,7 @@ class AmiCalls:
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         deadline = time.monotonic() + patience
-        known = self._awaited(_key(line), deadline)
+        known = self._awaited(_key(line), patience, deadline)
         if known is None:
             return None
         control = AmiControl(self._client, known.channel, known.uniqueid, self._context, self._forget, self._beside)
@@ -135,10 +137,10 @@ class AmiCalls:
 
     # What we ask
 
-    def _awaited(self, key: str, deadline: float) -> _Known | None:
+    def _awaited(self, key: str, patience: float, deadline: float) -> _Known | None:
         """The line's caller, after the news of it if they are still to come."""
         known = self._lines.get(key)
-        if known is not None or not self._client.is_connected:
+        if known is not None or not self._client.wait_connected(min(patience, LOGIN_PATIENCE)):
             return known
         flag = Event()
         waiting = self._news.setdefault(key, [])

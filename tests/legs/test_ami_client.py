@@ -155,6 +155,28 @@ def test_each_login_is_told(server, connect):
     assert told == [True, True]
 
 
+def test_a_sign_of_asterisk_makes_the_next_try_come_now(server, connect):
+    """After a restart of Asterisk the first call is not without its caller until the next try is due."""
+    client = connect(first_retry=60.0, last_retry=60.0)
+    server.stop()
+    until(lambda: "closed" in client.trouble)
+    assert not client.wait_connected(1.0)
+    assert "refused" in client.trouble
+    server.start()
+    assert client.wait_connected(1.0)
+    assert client.wait_connected(0.0)
+
+
+def test_a_login_that_was_refused_is_not_tried_more_often_for_every_call(server, connect):
+    client = connect(start=False, secret="not the one", refused_retry=60.0)
+    assert not client.wait_connected(1.0)
+    client.start()
+    until(lambda: server.refusals)
+    until(lambda: "refused" in client.trouble)
+    assert not client.wait_connected(60.0)
+    assert server.refusals == 1
+
+
 def test_tries_become_rarer_up_to_a_limit_and_are_never_quite_regular():
     waits = [pause(tries, 0.5, 30.0) for tries in range(200)]
     assert all(0.25 * 2**tries <= wait <= 0.5 * 2**tries for tries, wait in enumerate(waits[:6]))
