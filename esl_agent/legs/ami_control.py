@@ -24,6 +24,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 #: What of a caller's number others may be shown.
 _NUMBER = re.compile(r"[+]?[0-9]{1,20}")
 _DIGITS = re.compile(r"[0-9*#A-Da-dw]{1,64}")
+_EXPANSION = re.compile(r"\$+(?=[{\[(])")
 _FACT = re.compile(r"[^A-Za-z0-9_-]+")
 #: Bytes of a variable's value and of a fact: with their name they stay below the line Asterisk takes.
 MAX_VALUE_BYTES = 900
@@ -209,7 +210,7 @@ class AmiControl:
 def plain(text: str, max_bytes: int = MAX_VALUE_BYTES) -> str:
     """Outside text as a value: one line of at most ``max_bytes`` bytes in which Asterisk finds nothing to expand."""
     line = safe_text(text, max_bytes).encode()[:max_bytes].decode("utf-8", "ignore")
-    return line.replace("${", "{").replace("$[", "[").replace("$(", "(")
+    return _EXPANSION.sub("", line)
 
 
 def _nobody(*_: object) -> None:

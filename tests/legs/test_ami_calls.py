@@ -136,6 +136,23 @@ def test_a_line_nobody_dialled_is_given_up_when_patience_ends(server, calls):
     assert calls._news == {}
 
 
+def test_a_call_that_comes_before_we_are_connected_again_is_known(server):
+    """Asterisk was started anew, and the next try is a minute away."""
+    client = AmiClient(*server.address, server.user, server.secret, timeout=1.0, first_retry=60.0, last_retry=60.0)
+    calls = AmiCalls(client, "ai-transfer")
+    client.start()
+    until(lambda: client.is_connected)
+    server.stop()
+    until(lambda: not client.is_connected)
+    server.start()
+    line, name = a_line()
+    server.dial(server.call_in(number="1"), name)
+    found = calls.find(line, PATIENCE)
+    assert found is not None
+    assert found[0].number == "1"
+    client.close()
+
+
 def test_without_a_connection_nobody_waits(server, calls):
     server.stop()
     until(lambda: not calls.client.is_connected)
@@ -374,7 +391,7 @@ def test_a_variable_is_set_in_one_line_with_nothing_to_expand(server, calls):
     assert isinstance(did(control.set_variable, "CALLERID(name)", "x"), LegError)
 
 
-@given(st.text(max_size=2000))
+@given(st.text(max_size=2000) | st.text("$[({}", max_size=9))
 def test_a_plain_value_is_a_line_that_fits_and_holds_nothing_to_expand(text):
     value = plain(text)
     assert len(value.encode()) <= ami_control.MAX_VALUE_BYTES
