@@ -10,7 +10,7 @@ from esl_agent import doctor_asterisk_paths as paths
 from esl_agent import doctor_places as places
 from esl_agent.config import Config
 from esl_agent.config.asterisk import AsteriskSettings
-from esl_agent.doctor_asterisk_view import AmiUser, Console, View, local_console
+from esl_agent.doctor_asterisk_view import VERSION, AmiUser, Console, View, local_console
 from esl_agent.doctor_checks import Finding, Findings, Mark
 from esl_agent.errors import CommandRefused, CommandTimeout, ConfigError, EslAgentError, LegClosed, LegError
 from esl_agent.legs.ari import AriClient
@@ -152,8 +152,7 @@ def _console(settings: AsteriskSettings, given: Console | None) -> Generator[Fin
     console = given or (local_console() if host is None or places.is_this_machine(host) else None)
     if console is None:
         return None
-    version = console("core show version")
-    if not version or not version.startswith("Asterisk "):
+    if not VERSION.search(console("core show version") or ""):
         seen = "asterisk -rx is not for us"
         yield Finding(Mark.UNCHECKED, "console", seen, "run the doctor as root or as Asterisk's user, to see more")
         return None

@@ -116,16 +116,19 @@ def _ways(
     ways: dict[str, Way] = {}
     ended: dict[str, str] = {}
     apart = {settings.outbound.context, settings.transfer_context, settings.briefing_context}
-    for context in (each for each in plan.contexts if each not in apart and not each.startswith(OF_STASIS)):
+    # The trunk's first: if that is well no other is looked at, and a dialplan may have hundreds.
+    for context in sorted(plan.contexts, key=lambda each: each != trunk):
+        if context in apart or context.startswith(OF_STASIS):
+            continue
         for spelling in spellings:
             way, end = plan.way(spelling, context, lambda step: entrance(step) is not None, view.variable)
             if way is not None:
                 ways[context] = way
+                ended.pop(context, None)
                 break
             ended.setdefault(context, end)
-    ended = {context: end for context, end in ended.items() if context not in ways}
-    if trunk in ways:
-        return {trunk: ways[trunk]}, ended
+        if trunk in ways:
+            return {trunk: ways[trunk]}, ended
     within = {step.context for way in ways.values() for step in way.steps if step.context != way.steps[0].context}
     outer = {context: way for context, way in ways.items() if context not in within} or ways
     open_ = {context: way for context, way in outer.items() if _is_open(entrance(way.goal), settings)}

@@ -26,6 +26,8 @@ from esl_agent.wire.ari import Reply, Request
 #: Seconds for the console to answer, and bytes of its answer that are read.
 CONSOLE_TIMEOUT = 5.0
 MAX_CONSOLE = 8 * 1024 * 1024
+#: In what ``core show version`` prints; the console may complain of something first (no Ethernet in a container).
+VERSION = re.compile(r"(?m)^Asterisk (\S+)")
 #: Seconds for a dialplan of thousands of lines.
 DIALPLAN_TIMEOUT = 15.0
 
@@ -75,7 +77,7 @@ class View:
             return message.get("AsteriskVersion")
         if isinstance(info := self.rest("asterisk", "info").value, dict) and isinstance(info.get("system"), dict):
             return str(info["system"].get("version", ""))
-        found = re.match(r"Asterisk (\S+)", self.typed("core show version"))
+        found = VERSION.search(self.typed("core show version"))
         return found[1] if found else None
 
     def has_module(self, name: str) -> bool | None:
@@ -102,10 +104,11 @@ class View:
     def plan(self) -> AsteriskPlan | None:
         """The whole dialplan. Raises LegError if Asterisk does not tell it all."""
         if self._plan is None:
-            if self.ami is not None and "ShowDialPlan" in self.ami.allowed:
+            # The console's has no limit, AMI's has (legs/ami_link.py).
+            if (plan := plan_of_console(self.typed("dialplan show"))).contexts:
+                self._plan = plan
+            elif self.ami is not None and "ShowDialPlan" in self.ami.allowed:
                 self._plan = plan_of(self.ami.ask("ShowDialPlan", timeout=DIALPLAN_TIMEOUT))
-            elif text := self.typed("dialplan show"):
-                self._plan = plan_of_console(text)
         return self._plan
 
     def endpoint(self, name: str) -> Mapping[str, str] | None:

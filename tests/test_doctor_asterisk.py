@@ -159,6 +159,14 @@ def test_the_console_of_another_asterisk_is_not_believed(make):
     assert "ai-inbound" not in report
 
 
+def test_a_console_that_first_complains_of_something_else_is_understood(make):
+    patient = make()
+    complaint = "No ethernet interface found for seeding global EID. You will have to set it manually.\n"
+    patient.console.said = {command: complaint + text for command, text in patient.console.said.items()}
+    assert "ok           Asterisk      22.10.1" in patient.report()
+    assert patient.problems == 0
+
+
 def test_a_door_that_is_not_enabled_is_a_problem(make):
     patient = make()
     service = patient.config.service
