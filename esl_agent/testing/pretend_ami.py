@@ -188,6 +188,7 @@ class PretendAmi(Switchboard):
             "Status": self._status,
             "Hangup": self._hang_up,
             "Redirect": self._redirect,
+            "Bridge": self._bridge,
             "Setvar": self._set_variable,
             "Getvar": self._get_variable,
             "PlayDTMF": self._play_dtmf,
@@ -251,6 +252,15 @@ class PretendAmi(Switchboard):
         if channel := self._with_channel(session, asked, missing):
             self._respond(session, asked, "Success", "Redirect successful")
             self.redirect(channel, asked["Context"], asked["Exten"])
+
+    def _bridge(self, session: Session, asked: dict[str, str], _: Block) -> None:
+        found = [self.channels.get(asked.get(f"Channel{n}", "")) for n in (1, 2)]
+        for n, each in enumerate(found, 1):
+            if each is None:
+                self._respond(session, asked, "Error", f"Channel{n} does not exists: {asked.get(f'Channel{n}')}")
+                return
+        self._respond(session, asked, "Success", "Launched bridge thread with success")
+        self.connect(*(each for each in found if each is not None))
 
     def _set_variable(self, session: Session, asked: dict[str, str], _: Block) -> None:
         if channel := self._with_channel(session, asked, "No such channel"):

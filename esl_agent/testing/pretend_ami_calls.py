@@ -163,6 +163,14 @@ class Switchboard:
         if (context, exten) not in self.extensions:
             self.hang_up(channel.name)
 
+    def connect(self, one: Channel, other: Channel) -> None:
+        """The two are in a bridge of their own; whoever was with one of them before is hung up on."""
+        alone = [each for each in self.channels.values() if each.bridge and each.bridge in (one.bridge, other.bridge)]
+        one.bridge = other.bridge = f"c202a558-8300-4687-a4fa-{next(self._ids):012x}"
+        for each in alone:
+            if each not in (one, other):
+                self.hang_up(each.name)
+
     # Calls that go out
 
     def originate(self, asked: dict[str, str], variables: list[str]) -> None:
@@ -170,7 +178,8 @@ class Switchboard:
         if self.held is not None:
             self.held.append((asked, variables))
             return
-        number, _, endpoint = asked["Channel"].removeprefix("PJSIP/").partition("@")
+        number, at, endpoint = asked["Channel"].removeprefix("PJSIP/").partition("@")
+        endpoint = endpoint if at else number
         callee = self.callees.get(number, "rings")
         channel = Channel(f"PJSIP/{endpoint}-{next(self._ids):08x}", asked["ChannelId"], state=0)
         channel.context, channel.exten, channel.action_id = asked["Context"], asked["Exten"], asked["ActionID"]

@@ -35,7 +35,7 @@ class PretendChannel:
     variables: dict[str, str] = field(default_factory=dict)
     bridge: str = ""
     is_made_here: bool = False
-    """The application has asked for it, and is told of its end."""
+    """The application has asked for it, or has subscribed to it, and is told of its end."""
     sock: Any = None
     digits: str = ""
     """What it was sent."""
@@ -67,8 +67,8 @@ class PretendAri(AriHttp):
         self.gone: dict[str, PretendChannel] = {}
         """Those that have been hung up, or that went on in the dialplan."""
         self.bridges: dict[str, list[str]] = {}
-        self.extensions = {"ai-transfer,800,1"}
-        self.endpoints = {"trunk"}
+        self.extensions = {"ai-transfer,800,1", "ai-briefing,wait,1", "ai-briefing,connect,1"}
+        self.endpoints = {"trunk", "1002"}
         self.websocket_clients = {"esl_agent"}
         self.user_events: list[tuple[str, dict[str, Any]]] = []
         self.on_websocket: Callable[[PretendChannel], None] = _nothing
@@ -109,6 +109,13 @@ class PretendAri(AriHttp):
         told = {"cause": cause} if cause else {}
         self._tell("ChannelHangupRequest", channel, **told, **({"tech_cause": sip} if sip else {}))
         self._leave(channel, cause or 16, sip)
+
+    def ends_in_dialplan(self, identity: str, cause: int = 16) -> None:
+        """The call of somebody who went on in the dialplan is over."""
+        channel = self.gone[identity]
+        channel.hung_up = cause
+        if channel.is_made_here:
+            self._tell("ChannelDestroyed", channel, cause=cause)
 
     def press(self, identity: str, digit: str) -> None:
         """A key: ARI tells it, and the sound's channel does."""
@@ -164,6 +171,12 @@ class PretendAri(AriHttp):
                     raise Refusal(422, "Event source not found")
                 self.user_events.append((name, asked.body.get("variables", {})))
                 return None
+            case ("POST", "applications", self.app, "subscription"):
+                followed = self.channels.get(asked.of("eventSource").removeprefix("channel:"))
+                if followed is None:
+                    raise Refusal(422, "Event source does not exist")
+                followed.is_made_here = True
+                return {"name": self.app}
             case ("PUT", "applications", self.app, "eventFilter"):
                 self.allowed = {each["type"] for each in asked.body["allowed"]}
                 return {"name": self.app}
@@ -232,7 +245,8 @@ class PretendAri(AriHttp):
         return {"id": identity, "technology": "simple_bridge", "bridge_type": "mixing", "name": identity}
 
     def _originate(self, asked: Asked) -> Any:
-        number, _, endpoint = asked.of("endpoint").removeprefix("PJSIP/").partition("@")
+        number, at, endpoint = asked.of("endpoint").removeprefix("PJSIP/").partition("@")
+        endpoint = endpoint if at else number
         if endpoint not in self.endpoints:
             raise Refusal(500, "Internal Server Error")
         if asked.of("channelId") in self.channels:
