@@ -95,9 +95,9 @@ class AgentLine:
         if line := self._sessions.get(session):
             line.hear(pcm, self._rate)
 
-    def ask(self, session: int, instructions: str) -> None:
+    def ask(self, session: int, instructions: str, *, is_last: bool = False) -> None:
         if line := self._sessions.get(session):
-            line.order(lambda agent: agent.respond(instructions))
+            line.order(lambda agent: agent.respond(instructions, is_last=is_last))
 
     def tell(self, session: int, text: str) -> None:
         if line := self._sessions.get(session):
@@ -171,7 +171,7 @@ class AgentLine:
         agent, until = self._agents[index], self._clock() + seconds
         identity, breaker, settings = agent.identity, self._breaker(index), self._settings
         sound = chosen(agent.formats, self._rate, self._law)
-        brief = AgentBrief(action.instructions, sound, action.tools, action.history)
+        brief = AgentBrief(action.instructions, sound, action.tools, action.history, action.interruptible)
         of_agents = replace(identity, account=f"agent {identity.account or identity.name}")
         with ExitStack() as held:
             slots = self._accounts.slots("agent", of_agents)

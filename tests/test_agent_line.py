@@ -100,6 +100,7 @@ def test_an_agent_is_told_everything_when_it_is_connected() -> None:
     assert session.brief.instructions == BRIEF.instructions
     assert session.brief.tools == BRIEF.tools
     assert session.brief.history == BRIEF.history
+    assert session.brief.interruptible
     assert session.brief.sound == SoundFormat("pcm", 24000)
 
 
@@ -333,7 +334,7 @@ def test_orders_arrive_in_order() -> None:
     desk.line.forget(1, "j")
     desk.line.cancel(1, "r")
     desk.line.return_tools(1, (("c", "found"),))
-    desk.line.ask(1, "Say goodbye.")
+    desk.line.ask(1, "Say goodbye.", is_last=True)
     desk.until(lambda: len(session.told) == 6)
     assert session.told == [
         ("tell", "12#"),
@@ -341,7 +342,7 @@ def test_orders_arrive_in_order() -> None:
         ("forget", "j"),
         ("cancel", "r"),
         ("return_tools", (("c", "found"),)),
-        ("respond", "Say goodbye."),
+        ("respond", "Say goodbye.", "last"),
     ]
 
 

@@ -227,6 +227,8 @@ class ConnectAgent:
     instructions: str
     tools: tuple[ToolSpec, ...] = ()
     history: tuple[Message, ...] = ()
+    interruptible: bool = True
+    """False: the caller's speech ends none of its responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,8 @@ class AskAgent:
 
     session: int
     instructions: str = ""
+    is_last: bool = False
+    """Nothing is wanted of it behind this: the caller's speech neither ends it nor is answered any more."""
 
 
 @dataclass(frozen=True, slots=True)

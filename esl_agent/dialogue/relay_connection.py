@@ -45,7 +45,8 @@ class RelayConnections(RelayDuties):
         if self._sessions.count == 0 and self._greets_by_voice:
             instructions = "\n\n".join(filter(None, (instructions, GREETED + self._phrases.greeting)))
         number = self._sessions.begin(now)
-        out.append(ConnectAgent(number, instructions, self._toolbox.specs, self._history()))
+        may_interrupt = self._settings.barge_in.enabled
+        out.append(ConnectAgent(number, instructions, self._toolbox.specs, self._history(), may_interrupt))
 
     def _need_agent(self, now: float, out: list[Action]) -> None:
         if self._sessions.is_parted and self._sessions.connecting is None:

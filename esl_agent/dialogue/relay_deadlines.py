@@ -165,8 +165,9 @@ class RelayDeadlines(RelayConnections):
         """The caller has ended: the agent answers by itself, or is asked to."""
         self._caller = None
         self._speech_ended = now
-        if self._reply is not None and not self._reply.is_dropped:
-            self._wish = Ask()  # it cannot answer before it has ended
+        reply = self._reply
+        if reply is not None and not (reply.is_dropped and self._settings.barge_in.enabled):
+            self._wish = Ask()  # it cannot answer before that has ended, and speech has not ended it
         else:
             self._wish = None
             self._await(Ask(), now)

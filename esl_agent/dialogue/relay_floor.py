@@ -160,7 +160,7 @@ class RelayFloor:
             return
         self._wish = None
         self._await(wish, now)
-        out.append(AskAgent(session, wish.instructions))
+        out.append(AskAgent(session, wish.instructions, is_last=wish.kind is Kind.CLOSING))
 
     def _await(self, ask: Ask, now: float) -> None:
         self._asked, self._asked_at = ask, now

@@ -188,6 +188,8 @@ class AgentBrief:
     tools: tuple[ToolSpec, ...] = ()
     history: tuple[Message, ...] = ()
     """What was said before on this call, as text: roles user and assistant only."""
+    interruptible: bool = True
+    """False: the caller's speech ends none of its responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class ResponseEnded:
 
 @dataclass(frozen=True, slots=True)
 class CallerBegan:
-    """It hears the caller speak; a response under way is being cancelled by the service itself."""
+    """It hears the caller speak; a response under way is being cancelled by the service itself, if the brief's is
+    ``interruptible``."""
 
     item: str
 
@@ -274,9 +277,10 @@ class AgentSession(Protocol):
     def hear(self, sound: bytes) -> None:
         """The next sound of the caller, in the brief's format."""
 
-    def respond(self, instructions: str = "") -> None:
+    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
         """Respond now, or once the response that is under way has ended (of several that wait the last counts);
-        ``instructions`` for this once, in place of the brief's. One that is refused begins and ends as failed."""
+        ``instructions`` for this once, in place of the brief's. One that is refused begins and ends as failed.
+        ``is_last``: from now on the caller's speech ends no response, and is not answered."""
 
     def tell(self, text: str) -> None:
         """Add a message of the caller's."""

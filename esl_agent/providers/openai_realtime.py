@@ -63,6 +63,7 @@ class OpenAiRealtime:
             realtime_beta.SAID if is_beta else realtime_messages.SAID,
             brief.sound,
             f"openai/{transcriber}" if transcriber else "",
+            brief.interruptible,
         )
         session = RealtimeSession(socket, setup)
         try:

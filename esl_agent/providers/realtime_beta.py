@@ -37,7 +37,7 @@ def session(options: OpenAiRealtimeOptions, brief: AgentBrief, language: str) ->
         "input_audio_format": format,
         "output_audio_format": format,
         "input_audio_transcription": transcription(options, language),
-        "turn_detection": _turn_detection(options),
+        "turn_detection": _turn_detection(options, brief),
         "tools": functions(brief.tools),
         "tool_choice": "auto",
         "max_response_output_tokens": options.max_output_tokens or "inf",
@@ -51,7 +51,7 @@ def session(options: OpenAiRealtimeOptions, brief: AgentBrief, language: str) ->
     return found
 
 
-def _turn_detection(options: OpenAiRealtimeOptions) -> dict[str, Any]:
-    found = turn_detection(options.turn_detection)
+def _turn_detection(options: OpenAiRealtimeOptions, brief: AgentBrief) -> dict[str, Any]:
+    found = turn_detection(options.turn_detection, interruptible=brief.interruptible)
     found.pop("idle_timeout_ms", None)
     return found

@@ -62,7 +62,7 @@ def session(options: OpenAiRealtimeOptions, brief: AgentBrief, language: str) ->
     heard: dict[str, Any] = {
         "format": format,
         "transcription": transcription(options, language),
-        "turn_detection": turn_detection(options.turn_detection),
+        "turn_detection": turn_detection(options.turn_detection, interruptible=brief.interruptible),
     }
     if options.noise_reduction:
         heard["noise_reduction"] = {"type": options.noise_reduction}
@@ -94,9 +94,9 @@ def transcription(options: OpenAiRealtimeOptions, language: str) -> dict[str, An
     return {name: value for name, value in found.items() if value}
 
 
-def turn_detection(settings: TurnDetectionSettings) -> dict[str, Any]:
-    """It answers, and is interrupted, by itself."""
-    found: dict[str, Any] = {"type": settings.type, "create_response": True, "interrupt_response": True}
+def turn_detection(settings: TurnDetectionSettings, *, interruptible: bool = True) -> dict[str, Any]:
+    """It answers by itself, and (``interruptible``) ends a response when the caller speaks."""
+    found: dict[str, Any] = {"type": settings.type, "create_response": True, "interrupt_response": interruptible}
     if settings.type == "semantic_vad":
         return found | {"eagerness": settings.eagerness}
     found |= {
@@ -122,6 +122,17 @@ def functions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 
 def update(id: str, session: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "session.update", "event_id": id, "session": session}
+
+
+def heard_out(session: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a ``session`` as it was set up, what changes when its last words are to be heard: speech ends no response and
+    is not answered. What an update leaves out stays as it is; ``turn_detection`` is one value, and told whole."""
+    quiet = {"create_response": False, "interrupt_response": False}
+    if "audio" not in session:
+        return {"turn_detection": session["turn_detection"] | quiet}
+    return {"type": session["type"], "audio": {"input": {
+        "turn_detection": session["audio"]["input"]["turn_detection"] | quiet,
+    }}}  # fmt: skip
 
 
 def said_before(id: str, message: Message, text: str = SAID) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Setup:
     said: str
     sound: SoundFormat
     transcriber: str
+    interruptible: bool = True
 
 
 class RealtimeSession:
@@ -180,7 +181,9 @@ class RealtimeSession:
         elif isinstance(part, CallerBegan):
             self._answer_due = time.monotonic() + SPEECH
         elif isinstance(part, CallerEnded):
-            self._answer_due = time.monotonic() + ANSWER
+            # While it responds to something else (speech did not end that) it begins no answer: ServerVad of the SDK.
+            is_busy = not self._setup.interruptible and bool(self._reading.response)
+            self._answer_due = 0.0 if is_busy else time.monotonic() + ANSWER
 
     def _error(self, event: dict[str, Any]) -> tuple[AgentPart, ...]:
         """Most errors are about one message, and leave the session as it was."""
@@ -214,10 +217,13 @@ class RealtimeSession:
             self._number += 1
             self._socket.send(messages.append(self._number, sound))
 
-    def respond(self, instructions: str = "") -> None:
+    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
         """At once, or when the response that is under way has ended; of several that wait the last counts. What the
         caller is saying is answered anyhow, together with whatever else there is to answer: without instructions it is
-        then asked for only if no answer comes."""
+        then asked for only if no answer comes. Where the service refuses to have its last words heard out, they are
+        asked for all the same."""
+        if is_last:
+            self._send(messages.update(self._id(), messages.heard_out(self._setup.session)))
         self._wish = instructions
         self._fulfil()
 

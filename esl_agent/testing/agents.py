@@ -18,7 +18,8 @@ Script = Callable[["CannedSession"], None]
 
 
 class CannedSession:
-    """One connection. ``told`` has what it was told, in order: ``("hear", sound)``, ``("respond", instructions)``."""
+    """One connection. ``told`` has what it was told, in order: ``("hear", sound)``, ``("respond", instructions)``, and
+    ``"last"`` behind them."""
 
     def __init__(self, brief: AgentBrief) -> None:
         self.brief = brief
@@ -51,8 +52,8 @@ class CannedSession:
     def hear(self, sound: bytes) -> None:
         self._take("hear", sound)
 
-    def respond(self, instructions: str = "") -> None:
-        self._take("respond", instructions)
+    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
+        self._take("respond", instructions, *(("last",) if is_last else ()))
 
     def tell(self, text: str) -> None:
         self._take("tell", text)

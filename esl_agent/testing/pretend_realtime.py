@@ -76,6 +76,8 @@ class PretendRealtime(PretendWebSocket):
         """So many transcripts are held back and then told, the newest first."""
         self.transcripts_after = 0.02
         """Seconds after the utterance."""
+        self.refuses = ""
+        """The type of an event that it refuses from now on, as a service does that has changed."""
         self.effective: dict[str, Any] = {}
         """What ``session.updated`` tells otherwise than it was asked, by field of the session."""
         self.sessions: list[Conversation] = []

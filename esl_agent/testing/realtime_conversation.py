@@ -162,6 +162,8 @@ class Conversation:
         if event["type"] != "input_audio_buffer.append":
             self.received.append(event)
         complaint = first(known, event)
+        if event["type"] == self.server.refuses:
+            complaint = "unknown_parameter", "Unknown parameter.", ""
         if complaint is None:
             complaint = getattr(self, "_" + event["type"].replace(".", "_"))(event)
         if complaint is not None:

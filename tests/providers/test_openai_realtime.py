@@ -116,6 +116,47 @@ class TestOpenAiRealtime(Realtime):
         assert (said["speed"], said["voice"]) == (1.2, {"id": "voice_123"})
         assert (session["max_output_tokens"], session["reasoning"]) == (500, {"effort": "low"})
 
+    def test_an_agent_that_may_not_be_interrupted_says_all_of_it(self):
+        brief = AgentBrief(PROMPT, PCM, interruptible=False)
+        with self.call(Reply("A long story.", tone(3.0), pause_after=1), Reply("Yes?"), brief=brief) as call:
+            call.session.respond()
+            call.until(SoundPart)
+            call.speak()
+            call.until(CallerEnded)
+            self.talk.go_on.set()
+            assert call.until(ResponseEnded).status == "completed"
+            call.session.respond()  # what was said meanwhile
+            assert call.until(ResponseEnded, 2).status == "completed"
+        assert self.talk.errors == []
+
+    @pytest.mark.parametrize("shape", ["ga", "beta"])
+    @pytest.mark.parametrize("type", ["server_vad", "semantic_vad"])
+    def test_the_last_words_are_neither_interrupted_nor_answered(self, shape, type):
+        self.server.shape = shape
+        self.server.script = lambda asked: Reply("Goodbye.", tone(3.0), pause_after=1)
+        with self.call(shape=shape, turn_detection=turns(type=type)) as call:
+            before = json.loads(json.dumps(self.talk.session))
+            call.session.respond("Say goodbye.", is_last=True)
+            call.until(SoundPart)
+            call.speak()
+            call.until(CallerEnded)
+            self.talk.go_on.set()
+            assert call.until(ResponseEnded).status == "completed"
+            call.session.tell("Pressed 1.")
+            until(lambda: self.sent("conversation.item.create"))
+            heard = before["audio"]["input"] if shape == "ga" else before
+            heard["turn_detection"] |= {"create_response": False, "interrupt_response": False}
+            assert self.talk.session == before
+        assert len(call.of(ResponseBegan)) == 1
+        assert self.talk.errors == []
+
+    def test_last_words_are_said_even_if_the_service_will_not_have_them_heard_out(self):
+        with self.call(Reply("Goodbye.")) as call:
+            self.server.refuses = "session.update"
+            call.session.respond("Say goodbye.", is_last=True)
+            assert call.until(ResponseEnded).status == "completed"
+        assert self.talk.errors[0]["code"] == "unknown_parameter"
+
     def test_the_agent_speaks_up_after_silence_only_if_it_is_told_to(self):
         with self.call(turn_detection=turns(idle_timeout_ms=6000)):
             assert self.talk.session["audio"]["input"]["turn_detection"]["idle_timeout_ms"] == 6000

@@ -69,6 +69,8 @@ def lived(server: PretendRealtime, **options: Any) -> Any:
     for number in (4, 5):
         session.respond()
         call.until(ResponseEnded, number)
+    session.respond("Say goodbye.", is_last=True)
+    call.until(ResponseEnded, 6)
     call.end()
     until(lambda: not server.open_connections)
     return server.sessions[-1]

@@ -428,7 +428,8 @@ class RelayChaos(RelayWorld):
         elif step == "pauses" and session is not None and self.speaks is not None:
             item, self.speaks = self.speaks, None
             is_heard = self.dialogue._caller == (session, item)
-            if is_heard and (self.reply is None or self.reply.is_cancelled):
+            is_ended = self.config.barge_in.enabled and self.reply is not None and self.reply.is_cancelled
+            if is_heard and (self.reply is None or is_ended):
                 self.awaits()
             self.send(ev.CallerPaused(session, item))
         elif step == "said" and self.unsaid:

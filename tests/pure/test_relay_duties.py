@@ -190,6 +190,7 @@ def test_a_silent_caller_is_asked_and_then_said_goodbye_to():
     it.listen(8.0)
     assert it.phase is Phase.CLOSING
     assert "Goodbye." in it.last(act.AskAgent).instructions
+    assert [ask.is_last for ask in it.all(act.AskAgent)] == [False, False, True]
     it.respond("Goodbye.", name="r3")
     assert it.all(act.HangUp) == []
     it.listen(2.0)
@@ -261,6 +262,7 @@ def test_words_stand_where_their_speech_began_however_late_they_come():
 
 def test_a_caller_may_not_interrupt_where_the_did_says_so():
     it = replying("One two three.", barge_in=BargeInSettings(enabled=False))
+    assert not it.last(act.ConnectAgent).interruptible
     it.post(ev.CallerSpeaks(1, "c2"))
     assert it.all(act.StopPlayback) == []
     it.post(ev.CallerPaused(1, "c2"))
