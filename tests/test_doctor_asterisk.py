@@ -137,7 +137,8 @@ def test_a_sound_asterisk_has_nothing_wrong_with_it(make):
 
 def test_every_problem_says_what_to_do_about_it(make):
     patient = make()
-    patient.console.said |= {"module show": "", "dialplan show": "[ Context 'inbound' created by 'x' ]\n"}
+    patient.console.said["module show"] = ""
+    patient.console.dialplan(inbound="100: Hangup()")
     lines = patient.report().splitlines()
     found = [n for n, line in enumerate(lines) if line.startswith(("FAIL", "WARN"))]
     assert len(found) > 2
@@ -174,6 +175,18 @@ def test_a_door_that_is_not_enabled_is_a_problem(make):
     patient.config = dataclasses.replace(patient.config, service=closed)
     assert "asterisk.enabled is false" in patient.report()
     assert patient.problems == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_doctor_looks_at_every_door_that_is_open(make, enabled):
+    patient = make()
+    service = dataclasses.replace(
+        patient.config.service, asterisk=dataclasses.replace(patient.config.service.asterisk, enabled=enabled)
+    )
+    out = io.StringIO()
+    doctor.run(dataclasses.replace(patient.config, service=service), None, out, {}, console=patient.console)
+    assert "event socket" in out.getvalue()
+    assert ("AudioSocket/" in out.getvalue()) is enabled
 
 
 def test_hostile_text_of_asterisk_stays_on_its_line(make):
