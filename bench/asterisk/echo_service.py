@@ -19,11 +19,15 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 #: Their prompt names the number: what these heard is kept.
 MEASURED = re.compile(rb"You are number (500[1-9])\.")
+#: Frames of the others' sound that come back in one message: services speak in pieces of a tenth of a second and more.
+#: (960 bytes are base64 without padding, so that pieces can be joined.)
+TOGETHER = 5
 _KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SOUND, _AUDIO = b'{"type":"input_audio_buffer.append"', b'"audio":"'
@@ -44,6 +48,7 @@ class Session:
         self._data = bytearray()
         self._is_open = self._is_speaking = False
         self._response = 0
+        self._ready: list[bytes] = []
 
     def close(self) -> None:
         self._is_speaking = False
@@ -121,10 +126,14 @@ class Session:
             raise ConnectionResetError
         elif payload.startswith(_SOUND):
             sound = payload[payload.index(_AUDIO) + len(_AUDIO) : -2]
-            if self._is_speaking:
-                self._send(_DELTA % (self._response, self._response, sound))
+            self._ready.append(sound)
             if self.number:
                 self.heard.append((now, sound))
+            if not self._is_speaking:
+                self._ready.clear()
+            elif self.number or len(self._ready) >= TOGETHER:
+                self._send(_DELTA % (self._response, self._response, b"".join(self._ready)))
+                self._ready.clear()
         elif kind == _TEXT:
             self._obey_rest(json.loads(payload), payload)
 
@@ -172,7 +181,8 @@ def main(port: int) -> None:
                     return
                 if words[0] == "settle":
                     for each in sessions:
-                        each.begin_again()
+                        with suppress(OSError):  # gone, which is noticed by reading
+                            each.begin_again()
                     continue
                 heard = {each.number: each.heard for each in sessions if each.number}
                 Path(words[1]).write_bytes(pickle.dumps(heard))

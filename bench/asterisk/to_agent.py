@@ -145,7 +145,7 @@ def through(agent: Any, streams: list[SoundStream] | None = None) -> Callable[[]
                 streams.append(event.audio)
 
         agent_line = AgentLine([agent], 24000, post, context, streams=True)
-        agent_line.connect(ConnectAgent(1, "Be brief."))
+        agent_line.connect(ConnectAgent(1, "You are number 5001."))
         if streams is not None:
             agent_line.ask(1, "")
         return relayed(lambda pcm: agent_line.send_audio(1, pcm))()
