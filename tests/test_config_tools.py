@@ -9,6 +9,7 @@ import pytest
 from esl_agent.config import check, load
 from esl_agent.dialogue.destinations import Policy
 from esl_agent.dialogue.tools import Toolbox
+from esl_agent.legs.asterisk_transfer import Target, target_of
 from tests.test_config_files import Settings
 
 WHOLE = """
@@ -59,6 +60,15 @@ def test_destinations_and_tools_are_understood(tmp_path: Path) -> None:
     assert getattr(policy.resolve("reception"), "target", None) == "1000 XML default"
     assert getattr(policy.resolve("night desk"), "cost_per_minute", None) == 0.02
     assert did.cascade.dtmf.terminator == ""
+
+
+@pytest.mark.parametrize("dial", ["PJSIP/1002", "PJSIP/4930123@trunk", "PJSIP/+4930123@trunk", "DAHDI/1"])
+def test_a_warm_transfer_may_call_what_asterisk_dials(tmp_path: Path, dial: str) -> None:
+    Settings(tmp_path).did(WHOLE.replace("sofia/gateway/pstn/+4930555", dial), "default.yaml")
+    assert check(tmp_path, environment={"CRM_KEY": "k"}) == []
+    [did] = load(tmp_path, environment={}).dids
+    target = getattr(Policy(did.cascade.destinations, did.cascade.transfer).resolve("night desk"), "target", "")
+    assert target_of(target) == Target(dial, 20.0)
 
 
 @pytest.mark.parametrize(
