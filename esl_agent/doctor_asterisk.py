@@ -87,7 +87,8 @@ def _ami(settings: AsteriskSettings, known: _Secret) -> Generator[Finding, None,
     if where is None:
         seen = "asterisk.ami.server is empty: no transfers, no calls that the agent makes, nobody says who calls"
         if not settings.ari.url:
-            yield Finding(Mark.WARN, "AMI", seen, "asterisk.ami.server: 127.0.0.1:5038, or asterisk.ari")
+            cure = "asterisk.ami.server: 127.0.0.1:5038, or asterisk.ari; else asterisk.did says which agent answers"
+            yield Finding(Mark.WARN, "AMI", seen, cure)
         return None
     if known.value is None:
         seen = known.trouble or f"no secret for {settings.ami.user} is known"

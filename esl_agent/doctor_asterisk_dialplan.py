@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-#: Steps and branches that are followed for one number, and contexts that may include each other.
+#: Steps and branches that are followed for one number, and contexts that are looked into for each (pbx.c has 128).
 MAX_STEPS = 400
-MAX_INCLUDES = 8
+MAX_INCLUDES = 128
 #: ``${...}`` within each other, and characters of one step's data.
 MAX_EXPANSIONS = 50
 MAX_DATA = 2000
@@ -89,25 +89,30 @@ class AsteriskPlan:
 
     def find(self, context: str, number: str, priority: int = 1) -> Step | None:
         """What ``number`` meets there."""
-        return self._find(context, number, MAX_INCLUDES, lambda lines: lines.get(priority))
+        return self._find(context, number, set(), lambda lines: lines.get(priority))
+
+    def labelled(self, context: str, number: str, label: str) -> Step | None:
+        return self._find(
+            context, number, set(), lambda lines: next((s for s in lines.values() if s.label == label), None)
+        )
 
     def _find(
-        self, context: str, number: str, depth: int, pick: Callable[[dict[int, Step]], Step | None]
+        self, context: str, number: str, seen: set[str], pick: Callable[[dict[int, Step]], Step | None]
     ) -> Step | None:
+        """``seen``: contexts that were looked into already; they may include each other."""
+        seen.add(context)
         here = self._contexts.get(context, {})
         for extension in sorted((each for each in here if fits(each, number)), key=_rank):
             if (step := pick(here[extension])) is not None:
                 return step
-        if depth:
-            for other in self._includes.get(context, ()):
-                if (step := self._find(other, number, depth - 1, pick)) is not None:
-                    return step
+        for other in self._includes.get(context, ()):
+            if (
+                other not in seen
+                and len(seen) < MAX_INCLUDES
+                and (step := self._find(other, number, seen, pick)) is not None
+            ):
+                return step
         return None
-
-    def labelled(self, context: str, number: str, label: str) -> Step | None:
-        return self._find(
-            context, number, MAX_INCLUDES, lambda lines: next((s for s in lines.values() if s.label == label), None)
-        )
 
     def way(self, number: str, context: str, is_goal: Callable[[Step], bool], lookup: Lookup) -> tuple[Way | None, str]:
         """The first way by which ``number`` in ``context`` reaches a goal; else None, and where it ends instead."""

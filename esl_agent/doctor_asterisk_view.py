@@ -1,6 +1,6 @@
 """What can be seen of an Asterisk without any right the agent does not have anyway.
 
-AMI as the agent's user (classes call and reporting are enough: ``CoreSettings``, ``ShowDialPlan``, ``Getvar`` with the
+AMI as the agent's user (class reporting is enough: ``CoreSettings``, ``ShowDialPlan``, ``Getvar`` with the
 read-only functions of func_module and func_pjsip_endpoint), ARI as the agent's user, and Asterisk's console where it is
 on this machine and lets us in. AMI's ``ModuleCheck`` and ``PJSIPShowEndpoint`` want class system and ``Command`` class
 command, and with either a user can do anything (22.10.1, measured): they are not asked for.
@@ -67,6 +67,7 @@ class View:
     ) -> None:
         self.ami, self.ari, self.console = ami, ari, console
         self._variables: dict[str, str | None] = {}
+        self._typed: dict[str, str] = {}
         self._plan: AsteriskPlan | None = None
         self._modules: Mapping[str, bool] | None = None
         self._can_ask_modules = True
@@ -144,7 +145,9 @@ class View:
 
     def typed(self, command: str) -> str:
         """Of the console; empty without it. ``command`` is ours but for names that the configuration has checked."""
-        return (self.console(command) or "") if self.console is not None else ""
+        if self.console is not None and command not in self._typed:
+            self._typed[command] = self.console(command) or ""
+        return self._typed.get(command, "")
 
     def close(self) -> None:
         if self.ami is not None:

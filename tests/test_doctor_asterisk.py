@@ -425,6 +425,13 @@ def test_contexts_that_lead_to_each_other_end():
     assert plan.way("5", "a", lambda _: False, lambda _: None)[0] is None
 
 
+def test_many_contexts_that_include_each_other_are_each_looked_into_once():
+    names = [str(each) for each in range(40)]
+    plan = AsteriskPlan([Step("39", "5", 1, "NoOp", "")], [(one, other) for one in names for other in names])
+    assert plan.find("0", "5") is not None
+    assert plan.find("0", "6") is None
+
+
 def test_either_branch_of_a_question_may_lead_to_us():
     plan = AsteriskPlan(
         [
