@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event as Flag
 
 from esl_agent.asterisk_door import AsteriskArrival, AsteriskDoor
+from esl_agent.audio.pcm import Sound
 from esl_agent.config.asterisk import AsteriskSettings, AudioSocketSettings
+from esl_agent.dialogue.events import HungUp
 from esl_agent.legs import audiosocket_line
 from esl_agent.legs.asterisk import Caller, Control
+from esl_agent.legs.base import Clip
 from esl_agent.testing.pretend_audiosocket import PretendAudioSocket
+
+DID: Any = SimpleNamespace(cascade=SimpleNamespace(transfer=SimpleNamespace(ringback="")))
 
 
 class Desk:
     """In place of the Reception: a call is over when its line is."""
 
     def __init__(self) -> None:
-        self.taken: list[AsteriskArrival] = []
+        self.taken: list[str] = []
         self.waited: list[float] = []
+        self.left: list[weakref.ref[object]] = []
+        self.hangs_up = False
 
     def take(self, arrival: AsteriskArrival) -> None:
-        self.taken.append(arrival)
-        for _ in arrival.mailbox.until(lambda: None if arrival.leg._is_over else float("inf")):
-            pass
-        arrival.leg.close()
+        leg, media = arrival.leg, arrival.media(DID)
+        self.taken.append(leg.id)
+        self.left += [weakref.ref(each) for each in (arrival, leg, media, leg.warm, arrival.mailbox)]
+        media.start()
+        media.play(Clip(1, 0, Sound(bytes(48000), 24000)))
+        if self.hangs_up:
+            leg.hang_up("NORMAL_CLEARING")
+        for event in arrival.mailbox.until(lambda: float("inf")):
+            if isinstance(event, HungUp):
+                break
+        media.close()
+        leg.close()
 
     def wait_idle(self, seconds: float) -> bool:
         self.waited.append(seconds)
@@ -100,3 +120,44 @@ def test_a_caller_whose_sound_was_waited_for_waits_so_much_less_for_his_name(doo
     until(lambda: directory.patiences)
     assert directory.patiences[0] < AsteriskSettings().ami.patience - 0.04
     phone.hang_up()
+
+
+def test_calls_leave_nothing_behind_however_they_end_and_without_the_collector(door, desk, directory):
+    def descriptors() -> int:
+        gevent.idle()
+        return len(os.listdir("/proc/self/fd"))
+
+    phone = call(door)  # what the first call makes for all stays
+    phone.hang_up()
+    until(lambda: not door.audiosocket._connections)
+    gc.collect()
+    gc.disable()
+    try:
+        before, lines = descriptors(), []
+        for count in range(60):
+            ends = count % 5  # before its first sound; while AMI is asked; in the middle of a word; we hang up; dropped
+            directory.says.clear() if ends == 1 else directory.says.set()
+            desk.hangs_up = ends == 3
+            phone, begun = call(door), len(desk.taken)
+            until(lambda: door.audiosocket._lines)
+            lines += [weakref.ref(each) for each in door.audiosocket._connections]
+            if ends:
+                asked = len(directory.patiences)
+                phone.say(bytes(960))
+                until(lambda asked=asked: len(directory.patiences) > asked)
+            if ends > 1:
+                until(lambda begun=begun: len(desk.taken) > begun)
+            if ends == 4:
+                phone.sock.close()
+            elif ends != 3:
+                phone.hang_up()
+            directory.says.set()
+            until(lambda: not door.audiosocket._connections)
+            until(lambda: not any(each() for each in desk.left))
+        phone = None
+        until(lambda: descriptors() == before)
+        assert not [each for ref in (*lines, *desk.left) if (each := ref()) is not None]
+        assert len(desk.taken) == 48
+        assert (door._ticker._timer, door._briefings._awaited) == (None, {})
+    finally:
+        gc.enable()
