@@ -26,7 +26,10 @@ CLASSES = {
     "reporting": ("ShowDialPlan", "the agent cannot ask what runs, nor the doctor read the dialplan"),
 }
 #: Classes that the agent should not have.
-TOO_MUCH = {"command": "Command", "system": "ModuleCheck"}
+TOO_MUCH = {
+    "command": ("Command", "can change the dialplan"),
+    "system": ("ModuleCheck", "can run programs on Asterisk's machine, if it has originate too"),
+}
 
 AUDIOSOCKET = ("res_audiosocket", "chan_audiosocket")
 CHAN_WEBSOCKET = ("chan_websocket", "res_websocket_client", "res_http_websocket")
@@ -93,10 +96,10 @@ def rights(view: View, settings: AsteriskSettings) -> Findings:
     for name in (name for name in CLASSES if name not in has):
         mark = Mark.FAIL if name == "call" else Mark.WARN
         yield Finding(mark, "AMI", f"{user} has no class {name} in `write`: {CLASSES[name][1]}", _write(name))
-    for name, action in TOO_MUCH.items():
+    for name, (action, danger) in TOO_MUCH.items():
         if action in view.ami.allowed:
-            seen = f"{user} has class {name}: whoever has its secret can run programs on Asterisk's machine"
-            yield Finding(Mark.WARN, "AMI", seen, f"take {name} out of `write` in manager.conf, then manager reload")
+            cure = f"take {name} out of `write` in manager.conf, then asterisk -rx 'manager reload'"
+            yield Finding(Mark.WARN, "AMI", f"{user} has class {name}: whoever has its secret {danger}", cure)
     yield from _read(view, user)
     sessions = view.variable(f"AMI_CLIENT({user},sessions)") if re.fullmatch(r"[\w.-]+", user) else None
     if sessions is None or not sessions.isdigit():

@@ -3,7 +3,8 @@
 AMI as the agent's user (class reporting is enough: ``CoreSettings``, ``ShowDialPlan``, ``Getvar`` with the
 read-only functions of func_module and func_pjsip_endpoint), ARI as the agent's user, and Asterisk's console where it is
 on this machine and lets us in. AMI's ``ModuleCheck`` and ``PJSIPShowEndpoint`` want class system and ``Command`` class
-command, and with either a user can do anything (22.10.1, measured): they are not asked for.
+command (22.10.1, measured). Who has command can change the dialplan, who has system and originate can run programs:
+they are not asked for.
 """
 
 from __future__ import annotations
