@@ -48,6 +48,8 @@ GOODBYE_SECONDS = 2.0
 SEND_BUFFER_BYTES = 32768
 #: Seconds of sound that may come in each second that passes.
 MAX_SECONDS_PER_SECOND = 4.0
+#: Frames a second of a telephone whose packets hold 10 ms; so many times as many may come. Keys are frames, too.
+FRAMES_PER_SECOND = 100
 #: Keys pressed before anybody asked for them.
 MAX_EARLY_DIGITS = 32
 
@@ -95,6 +97,7 @@ class AudioSocketLine:
         self._opening = Opening()
         self._sends = LineSound()
         self._allowance = _allowance(self._sends)
+        self._frames = Allowance(FRAMES_PER_SECOND, MAX_SECONDS_PER_SECOND)
         self._began_at = 0.0  # when the frame began that has not ended
         self._on_sound: Callable[[int, bytes], None] = _nobody
         self._on_digit: Callable[[str], None] | None = None
@@ -209,6 +212,9 @@ class AudioSocketLine:
             frames = self._parser.feed(data)
         except WireError as error:
             self._fail(str(error))
+            return
+        if not self._frames.take(len(frames)):
+            self._fail(f"more than {FRAMES_PER_SECOND * MAX_SECONDS_PER_SECOND:g} frames a second")
             return
         if self._parser.is_midway:
             if frames or not self._began_at:

@@ -319,6 +319,18 @@ def test_who_sends_much_more_sound_than_time_passes_is_closed(server, calls, cap
         assert len(calls.payloads) < 50 * 7
 
 
+@pytest.mark.parametrize("frame", [wire.digit_frame("5"), b"\xff\x00\x01\x01", b"\x13\x00\x00", b"\x13\x00\x02ab"])
+def test_who_sends_more_frames_than_a_telephone_is_closed(server, calls, frame):
+    """Four bytes make a key, and each costs every other call its time."""
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        line = calls.line
+        sock.sendall(frame * 2000)
+        until(lambda: line.is_over)
+        assert "frames a second" in line.ended_because
+        assert len(calls.keys) < 1000
+
+
 def test_a_caller_held_up_for_some_seconds_keeps_the_call(server, calls):
     """Asterisk hands over what it had while one of us stood still."""
     with raw(server) as sock:
