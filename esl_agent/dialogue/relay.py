@@ -18,7 +18,8 @@ Laws (each has a property test of the same name in tests/pure/test_relay_laws.py
    been handed over is not spoken to or listened to.
 9. History holds what the caller heard; one that a session begins with also what is being said.
 10. Each call of a tool is answered at most once, all calls of a response together.
-11. The caller's sound goes to a connected session only, and of sessions at most one is connected and one connecting.
+11. A filler is said while nobody speaks and something is awaited; whatever came before its sound is said instead.
+12. The caller's sound goes to a connected session only, and of sessions at most one is connected and one connecting.
 
 Time is an argument: ``receive(event, now)`` with a monotonic ``now``, and ``next_deadline`` says when ``Tick`` is due.
 """
@@ -123,8 +124,8 @@ class Relay(RelayDeadlines):
                 self._on_closed(event, now, out)
             case ev.Played(turn, clip, heard):
                 self._on_played(turn, clip, heard, now, out)
-            case ev.PlaybackBegan(turn):
-                self._began(turn, now)
+            case ev.PlaybackBegan(turn, clip):
+                self._began(turn, clip, now)
             case ev.ToolReturned(turn, id, result, failed):
                 self._on_tool_returned(turn, id, result, failed, now, out)
             case _:
@@ -215,11 +216,12 @@ class Relay(RelayDeadlines):
             return
         self._open_speech(session, item)
         self._caller = (session, item)
-        self._silences = self._used = self._refused = 0
+        self._silences = self._used = self._refused = self._told = 0
         self._hold_ends = 0.0
         self._speech_ended = None
         turn = self._turn
         if turn is not None and not self._may_interrupt(turn):
+            turn.drop_unheard_fillers()
             return
         self._wish = self._asked = None
         if self._question is not None:

@@ -55,13 +55,18 @@ class AgentTurns(RelayFloor):
         turn = self._turn
         if turn is None:
             turn = self._new_turn(ask.kind, ask.name, now)
-            turn.steps["asked"] = min(self._asked_at, now)
-            if self._speech_ended is not None:
-                turn.steps["speech_ended"], self._speech_ended = self._speech_ended, None
+            self._answers(turn, now)
         elif turn.kind in UNTOLD:
-            turn.kind = ask.kind  # it is more than that now
+            turn.kind, turn.name = ask.kind, turn.name or ask.name  # it is more than that now
             self.transcript.open_turn(turn.number)
+            self._answers(turn, now)
         turn.text_ended = False
+
+    def _answers(self, turn: Turn, now: float) -> None:
+        """Note since when the caller, and the agent, has had it coming."""
+        turn.steps["asked"] = min(self._asked_at, now)
+        if self._speech_ended is not None:
+            turn.steps["speech_ended"], self._speech_ended = self._speech_ended, None
 
     def _is_unwanted(self, ask: Ask) -> bool:
         """Whether a response that begins now is not to be heard."""
@@ -99,6 +104,7 @@ class AgentTurns(RelayFloor):
             return
         item.parts = event.part + 1
         item.sounds[turn.add_sound(event.audio, now)] = (event.at, event.audio)
+        turn.drop_unheard_fillers()
         reply.since = now
         reply.sounds += 1
         self._note_heard(item)

@@ -6,7 +6,6 @@ history; what had come of an answer is heard to its end meanwhile.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 from esl_agent.dialogue import events as ev
@@ -15,7 +14,7 @@ from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_duties import RelayDuties
 from esl_agent.dialogue.relay_state import Ask
 from esl_agent.dialogue.transcript import UNHEARD
-from esl_agent.dialogue.turn import Kind, Turn
+from esl_agent.dialogue.turn import Turn
 
 #: Frames of the caller's that are kept while nobody is connected, the newest: two seconds.
 KEPT_FRAMES = 100
@@ -27,10 +26,6 @@ HEARD_ONLY = "(I interrupted you; of your last answer I heard no more than: {})"
 
 class RelayConnections(RelayDuties):
     """A floor whose agent comes and goes."""
-
-    _is_told = False
-    """That it takes a moment, since somebody was connected."""
-    _fillers = 0
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -57,7 +52,7 @@ class RelayConnections(RelayDuties):
         turn = self._turn
         words = {}
         if turn is not None:
-            words = {clip.number: clip.text for clip in turn.clips if clip.text}
+            words = {number: text for number, text in turn.words.items() if text}
             words |= {item.number: item.text for item in self._items.values() if item.turn == turn.number}
         said = self.transcript.messages(
             limit=self._limits.history, speaking=0 if turn is None else turn.number, words=words
@@ -75,7 +70,6 @@ class RelayConnections(RelayDuties):
                 return
             out.append(CloseAgent(sessions.serving))
         sessions.serve(number, now)
-        self._is_told = False
         untold, self._untold = self._untold, []
         out.extend(TellAgent(number, text) for text in untold)
         if self.phase not in AWAY:
@@ -83,17 +77,6 @@ class RelayConnections(RelayDuties):
         self._kept.clear()
 
     # Nobody is connected
-
-    def _filler_due(self) -> float:
-        """When the caller, who hears nothing because nobody is connected, is told so: once."""
-        after = self._settings.filler.after
-        is_due = self.phase is Phase.THINKING and self._sessions.is_parted and self._turn is None
-        return self._since + after if is_due and after and self._phrases.filler and not self._is_told else math.inf
-
-    def _fill(self, now: float, out: list[Action]) -> None:
-        self._is_told = True
-        self._fillers += 1
-        self._say(Kind.FILLER, self._phrases.filler[(self._fillers - 1) % len(self._phrases.filler)], now, out)
 
     def _on_closed(self, event: ev.AgentClosed, now: float, out: list[Action]) -> None:
         if event.session == self._sessions.connecting:

@@ -7,15 +7,15 @@ import math
 from esl_agent.dialogue.actions import AbandonTurn, Action, StopPlayback
 from esl_agent.dialogue.deadlines import WARNING_PAUSE
 from esl_agent.dialogue.phase import AWAY, Phase
-from esl_agent.dialogue.relay_connection import RelayConnections
 from esl_agent.dialogue.relay_state import Ask, saying
+from esl_agent.dialogue.relay_waiting import RelayWaiting
 from esl_agent.dialogue.turn import Kind, Turn
 
 #: Speech that goes on for longer has ended, and nobody has told us.
 MAX_SPEECH = 120.0
 
 
-class RelayDeadlines(RelayConnections):
+class RelayDeadlines(RelayWaiting):
     """A floor on which nothing is waited for for ever."""
 
     _warns_at = math.inf
@@ -130,7 +130,9 @@ class RelayDeadlines(RelayConnections):
             self._clip_failed(turn, clip, True, now, out)
 
     def _clip_failed(self, turn: Turn, number: int, retryable: bool, now: float, out: list[Action]) -> None:
-        """The DID's own voice makes nothing of a clip: what it has made is said."""
+        """The DID's own voice makes nothing of a clip: what it has made is said, and fillers are not missed."""
+        if turn.forgo_filler(number, now):
+            return
         if retryable and turn.retry_clip(number, self._limits.retries):
             return
         out.append(AbandonTurn(turn.number))

@@ -70,6 +70,10 @@ class RelayFloor:
         """The speech of the caller that goes on."""
         self._speech_ended: float | None = None
         self._since = now
+        self._told = 0
+        """Fillers since the caller or the agent was heard."""
+        self._quiet_since = now
+        """When the last clip ended, or the last filler was asked for."""
         self._hold_ends = 0.0
         self._failures = 0
 
@@ -131,7 +135,7 @@ class RelayFloor:
                 clip = turn.clip(action.clip)
                 if (item := self._item_of(turn.number, action.clip)) is not None:
                     item.outstanding.add(action.clip)
-                elif clip is not None:
+                elif clip is not None and not clip.is_filler:
                     self.transcript.spoken(turn.number, clip.number, clip.text, clip.text_seconds)
             out.append(action)
 
@@ -201,9 +205,11 @@ class RelayFloor:
             self.transcript.heard(number, clip, heard)
         elif item.report(clip, heard):
             self._note_heard(item)
+            self._told = 0 if heard > 0 else self._told
         turn = self._turn
         if turn is not None and turn.number == number:
             turn.played(clip, heard, now)
+            self._quiet_since = now
         elif settled := self._settling.played(number, clip, heard, now):
             self._settled(settled, out)
 
@@ -213,9 +219,10 @@ class RelayFloor:
             seconds = max(item.received, item.late)
             self.transcript.follows(item.turn, item.number, item.text, seconds, item.heard)
 
-    def _began(self, number: int, now: float) -> None:
-        if self._turn is not None and self._turn.number == number:
-            self._turn.mark("began", now)
+    def _began(self, number: int, clip: int, now: float) -> None:
+        turn = self._turn
+        if turn is not None and turn.number == number and (began := turn.clip(clip)) and not began.is_filler:
+            turn.mark("began", now)
 
     # The turn is given up
 
@@ -301,4 +308,4 @@ def _is_spoken(turn: Turn) -> bool:
 
 
 def _is_clause(clip: ClipState) -> bool:
-    return bool(clip.text)
+    return bool(clip.text) and not clip.is_filler

@@ -116,6 +116,7 @@ class RelayChaos(RelayWorld):
         self.clips: dict[tuple[int, int], Piece] = {}
         self.truncations: set[str] = set()
         self.forgotten: set[str] = set()
+        self.fillers: set[tuple[int, int]] = set()
         self.reported: set[tuple[int, int]] = set()
         self.calls: dict[str, tuple[str, ...]] = {}
         """By response: the ids of the tools that it called, once it was completed."""
@@ -186,6 +187,9 @@ class RelayChaos(RelayWorld):
                 assert ids in self.calls.values(), f"{ids} are not the calls of a response: {self.calls}"
                 assert not set(ids) & set(self.returned), "a call is answered twice"
                 self.returned += ids
+            case act.Synthesise(turn, clip, text) if text in self.config.phrases.filler:
+                assert self.is_quiet(self.queue), "a filler over somebody's words"
+                self.fillers.add((turn, clip))
             case act.Play():
                 self.plays(action)
             case act.StopPlayback():
@@ -212,6 +216,7 @@ class RelayChaos(RelayWorld):
         sounding = [clip for clip in self.queue[:-1] if not self.is_cleared and not self.is_lost(clip)]
         assert all(clip.play.turn == action.turn for clip in sounding), "two turns sound"
         assert action.start == 0.0
+        assert key not in self.fillers or self.is_quiet(self.queue[:-1]), "a filler behind the words it stood for"
         piece = self.pieces.get(id(action.audio))
         if piece is not None:
             assert not piece.is_late, "sound that came late is played"
@@ -221,6 +226,10 @@ class RelayChaos(RelayWorld):
             assert piece.order > max(self.played, default=-1), "a part plays out of order"
             self.played.append(piece.order)
             self.clips[key] = piece
+
+    def is_quiet(self, queue: list[Queued]) -> bool:
+        """Nobody is heard."""
+        return self.dialogue._caller is None and (self.is_cleared or all(map(self.is_lost, queue)))
 
     def is_lost(self, clip: Queued) -> bool:
         """Its report is overdue."""
@@ -255,6 +264,7 @@ class RelayChaos(RelayWorld):
     def check_words(self, messages: tuple[act.Message, ...], *, is_live: bool) -> None:
         """Of each item no more words are known than were heard (or are being said)."""
         words = [word for m in messages if m.role == "assistant" for word in m.content.split()]
+        assert not any(filler in " ".join(words) for filler in self.config.phrases.filler), "a filler is told"
         for item in self.items.values():
             known = sum(word.startswith(f"{item.name}-") for word in words)
             if is_live and not item.is_dead:

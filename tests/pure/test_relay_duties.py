@@ -12,7 +12,7 @@ from esl_agent.dialogue.destinations import DestinationSettings
 from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.relay_settings import RelaySettings
-from esl_agent.dialogue.settings import BargeInSettings, LastResortSettings, LimitSettings
+from esl_agent.dialogue.settings import BargeInSettings, FillerSettings, LastResortSettings, LimitSettings
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.transcript import INTERRUPTED, UNHEARD
 from tests.pure.relay_world import RelayWorld
@@ -313,7 +313,7 @@ def test_where_the_leg_streams_an_item_is_one_clip_that_is_cut_where_it_was_hear
 
 
 def test_an_agent_that_does_not_answer_is_asked_again_then_apologised_for_then_given_up():
-    it = greeted()
+    it = greeted(filler=FillerSettings(after=0.0))
     it.caller_says("Hello?")
     asked = len(it.all(act.AskAgent))
     it.tick()

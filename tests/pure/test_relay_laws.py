@@ -24,6 +24,8 @@ PEOPLE = {
     "desk": DestinationSettings(number="1000", say="To the desk."),
     "sales": DestinationSettings(dial="user/1010", mode="warm", briefing="A call."),
 }
+#: Nothing else is said in these words.
+WAIT = ("Let me see.",)
 TOOLS = ToolsSettings(
     builtin=BUILTINS,
     http={"order": HttpToolSettings("x", "https://a.example/", say_meanwhile="I look.")},
@@ -47,10 +49,15 @@ failing = st.lists(
 #: The agent has much to do beside talking.
 DUTIES = ("go", "go", "go", "calls", "calls", "tool_back", "taken", "not_taken", "digit", "speaks", "tick", "breaks")
 at_work = st.lists(st.tuples(st.sampled_from(DUTIES), st.integers(0, 7), st.floats(0.0, 2.0)), min_size=8, max_size=50)
-schedules = st.one_of(worlds, talked_over, failing, at_work)
+#: Everything takes its time.
+SLOW = ("go", "go", "go", "calls", "tick", "tick", "voice", "tts_fails", "speaks", "pauses", "tool_back", "piece")
+slow = st.lists(st.tuples(st.sampled_from(SLOW), st.integers(0, 7), st.floats(0.0, 2.0)), min_size=8, max_size=50)
+schedules = st.one_of(worlds, talked_over, failing, at_work, slow)
 configs = st.builds(
     CascadeSettings,
-    phrases=st.sampled_from([Phrases(), Phrases(greeting=""), Phrases(still_there=(), apology="")]),
+    phrases=st.sampled_from(
+        [Phrases(filler=WAIT), Phrases(filler=WAIT, greeting=""), Phrases(filler=WAIT, still_there=(), apology="")]
+    ),
     barge_in=st.builds(
         BargeInSettings,
         enabled=st.sampled_from([True, True, True, False]),
@@ -184,6 +191,12 @@ def test_history_holds_what_the_caller_heard(config, relay, schedule, line):
 @settings(max_examples=300, deadline=None)
 @given(configs, relays, at_work, lines)
 def test_each_call_of_a_tool_is_answered_at_most_once_all_of_a_response_together(config, relay, schedule, line):
+    chaos(config, relay, schedule, line)
+
+
+@settings(max_examples=200, deadline=None)
+@given(configs, relays, slow, lines)
+def test_a_filler_is_said_while_nobody_speaks_and_something_is_awaited(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
