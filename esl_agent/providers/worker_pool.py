@@ -58,15 +58,21 @@ class Worker:
         if message is None:
             raise WireError(f"worker {self.pid} ended in the middle of a request")
 
-    def kill(self) -> None:
-        """End it now. Idempotent, never raises."""
+    def kill(self) -> bool:
+        """End it now. Idempotent, never raises. False: that could not be waited for, as gevent's hub is where we are (a
+        generator that nobody closed is closed wherever it is let go of); an AssertionError says so."""
         with contextlib.suppress(OSError):
             self._process.kill()
         for stream in (self._to, self._from):
-            with contextlib.suppress(OSError, RuntimeError):
+            with contextlib.suppress(OSError, RuntimeError, AssertionError):
                 stream.close()
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        try:
             self._process.wait(5.0)
+        except AssertionError:
+            return False
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        return True
 
 
 class WorkerPool:
@@ -146,19 +152,18 @@ class WorkerPool:
                 return worker
 
     def _give_back(self, worker: Worker, *, usable: bool) -> None:
-        if not usable:
-            worker.kill()
         with self._changed:
-            if worker not in self._busy:  # the pool was closed meanwhile
-                worker.kill()
-                return
+            is_closed = worker not in self._busy  # meanwhile
             self._busy.discard(worker)
-            if usable:
+            if usable and not is_closed:
                 self._idle.append(worker)
-            else:
-                with contextlib.suppress(ProviderError):
-                    self._idle.append(self._started())
             self._changed.notify()
+        if (usable and not is_closed) or not worker.kill() or is_closed:
+            return
+        with self._changed, contextlib.suppress(ProviderError):
+            if len(self._idle) + len(self._busy) < self.size:
+                self._idle.append(self._started())
+                self._changed.notify()
 
 
 _shared: dict[str, WorkerPool] = {}

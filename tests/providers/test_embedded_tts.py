@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import gevent
 import pytest
 
 from esl_agent.errors import ConfigError, ProviderError
@@ -58,6 +59,20 @@ def test_a_clause_that_is_not_wanted_any_more_ends_the_process_that_speaks_it(po
     with pytest.raises(ProcessLookupError):
         os.kill(speaking, 0)
     assert b"".join(voice.speak("hello"))
+
+
+def test_a_clause_that_nobody_closed_costs_the_pool_no_process(pool: WorkerPool) -> None:
+    """It is closed where it is let go of, and that may be gevent's hub, where nobody can wait."""
+    voice = EmbeddedVoice(EmbeddedVoiceOptions(synthesiser="espeak"), EngineContext("en"))
+    clauses = [voice.speak("a long story, " * 100)]
+    next(clauses[0])
+    (speaking,) = pool.pids
+    gevent.get_hub().loop.run_callback(clauses.clear)
+    gevent.sleep(0)
+    assert (clauses, pool.busy) == ([], 0)
+    assert speaking not in pool.pids
+    with gevent.Timeout(10.0):
+        assert b"".join(voice.speak("hello"))
 
 
 def test_voices_that_sound_different_have_different_names() -> None:
