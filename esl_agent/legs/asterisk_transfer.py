@@ -50,6 +50,11 @@ _NO_TELEPHONE = ("Local/", "AudioSocket/", "WebSocket/", "Bridge", "Announcer/",
 #: Reasons of a call that nobody took, and what a caller is told; anything else is ``unreachable``.
 _REASONS = ("busy", "declined", "no_answer")
 
+_NO_LINE = (
+    "whoever was called answered, but no line came to our AudioSocket server; see [ai-briefing] of extensions.conf and "
+    "asterisk.audiosocket.advertise"
+)
+
 #: Told how it ended: empty, the two talk; else a reason of TransferFailed.
 Ended = Callable[[str], None]
 
@@ -163,7 +168,7 @@ class _Attempt:
             return
         if isinstance(news, CalleeAnswered):
             self._has_answered = True
-            self._by(LINE_SECONDS, "unreachable", "answered, but no line came to our AudioSocket server")
+            self._by(LINE_SECONDS, "unreachable", _NO_LINE)
             self._brief()
         elif isinstance(news, CallFailed):
             log.info("call=%s nobody takes it: %s (cause %d, sip %d)", self._call, news.reason, news.cause, news.sip)
@@ -223,7 +228,7 @@ class _Attempt:
         """Unless more happens within ``seconds``, it has failed."""
 
         def overdue() -> None:
-            log.info("call=%s %s", self._call, why)
+            log.log(logging.INFO if reason == "declined" else logging.WARNING, "call=%s %s", self._call, why)
             self._over(reason)
 
         deadlines = self._briefings.deadlines
