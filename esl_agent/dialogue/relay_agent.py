@@ -24,7 +24,7 @@ from esl_agent.dialogue.turn import Kind, Turn
 ENDED = 200
 #: Pieces of sound in one turn; half an hour of them where each is a second long.
 MAX_CLIPS = 2000
-#: Items of one response that came too late to be heard, and are taken back.
+#: Items of one response: it has one or two.
 MAX_ITEMS = 50
 
 
@@ -100,7 +100,7 @@ class AgentTurns(RelayFloor):
                 known.late = max(known.late, event.at + event.audio.seconds)
             return
         item = self._item(reply, event.item, turn)
-        if item.turn != turn.number or event.part < item.parts or len(turn.clips) >= MAX_CLIPS:
+        if item is None or event.part < item.parts or len(turn.clips) >= MAX_CLIPS:
             return
         item.parts = event.part + 1
         item.sounds[turn.add_sound(event.audio, now)] = (event.at, event.audio)
@@ -117,19 +117,22 @@ class AgentTurns(RelayFloor):
             self._never_heard(reply, event.item)
             return
         item = self._item(reply, event.item, turn)
-        if item.turn == turn.number:
+        if item is not None:
             turn.mark("first_text", now)
             reply.since = now
             item.say(event.text)
             self._note_heard(item)
 
-    def _item(self, reply: Reply, name: str, turn: Turn) -> Item:
+    def _item(self, reply: Reply, name: str, turn: Turn) -> Item | None:
+        """What the turn in flight says as ``name``. None for what another turn said, and for one too many."""
         item = self._items.get((reply.session, name))
         if item is None:
+            if len(reply.items) >= MAX_ITEMS:
+                return None
             item = Item(reply.session, reply.name, name, turn.number, turn.take_number())
             self._items[reply.session, name] = item
             reply.items.add(name)
-        return item
+        return item if item.turn == turn.number else None
 
     def _never_heard(self, reply: Reply, item: str) -> None:
         """An item began to come when nobody wanted it any more."""

@@ -20,7 +20,6 @@ from esl_agent.dialogue.actions import (
     StopPlayback,
     TruncateReply,
 )
-from esl_agent.dialogue.clip_state import ClipState
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_sessions import Sessions
 from esl_agent.dialogue.relay_settings import RelaySettings
@@ -304,8 +303,4 @@ class RelayFloor:
 
 def _is_spoken(turn: Turn) -> bool:
     """The DID's own voice says it (first)."""
-    return any(map(_is_clause, turn.clips))
-
-
-def _is_clause(clip: ClipState) -> bool:
-    return bool(clip.text) and not clip.is_filler
+    return any(clip.text and not clip.is_filler for clip in turn.clips)

@@ -11,6 +11,7 @@ from esl_agent.dialogue.actions import ToolCall
 from esl_agent.dialogue.destinations import DestinationSettings
 from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
+from esl_agent.dialogue.relay_agent import MAX_ITEMS
 from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.settings import BargeInSettings, FillerSettings, LastResortSettings, LimitSettings
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
@@ -399,6 +400,20 @@ def test_what_the_caller_says_while_nobody_is_connected_is_not_lost():
     it.frames(0.1)
     it.connect()
     assert [each.session for each in it.all(act.SendToAgent)] == [2] * 5
+
+
+def test_an_agent_that_says_things_without_end_fills_no_memory():
+    it = greeted()
+    it.caller_says("Hello?")
+    it.post(ev.AgentResponding(1, "r1"))
+    for number in range(1000):
+        it.post(ev.AgentText(1, "r1", f"i{number}", "Word."))
+    assert len(it.dialogue._items) == MAX_ITEMS
+    it.post(ev.CallerSpeaks(1, "c2"))
+    for number in range(1000):
+        it.post(ev.AgentText(1, "r1", f"j{number}", "Word."))
+    it.post(ev.AgentResponded(1, "r1", "cancelled"))
+    assert len(it.all(act.ForgetReply)) == MAX_ITEMS
 
 
 # Before it is too old
