@@ -30,6 +30,7 @@ from websockets.typing import Subprotocol
 
 from esl_agent.errors import Blame, ProviderError, Stage
 from esl_agent.providers.account import shown
+from esl_agent.providers.at_once import sent_at_once, write_of
 from esl_agent.providers.http import MAX_TOLD, RETRYABLE, one_line, retry_after
 from esl_agent.providers.outgoing import trusting
 from esl_agent.providers.quotes import told
@@ -167,11 +168,13 @@ class ProviderSocket:
         self._connection = connection
         self._open_until = open_until
         self._secrets = secrets
+        self._write = write_of(connection.socket)
 
     def send(self, message: str | bytes) -> None:
         """Text or binary. Waits while the other side does not read."""
         try:
-            self._connection.send(message)
+            if not sent_at_once(self._connection, self._write, message):
+                self._connection.send(message)
         except ConnectionClosed as closed:
             raise self._ended(closed) from None
         except (WebSocketException, OSError) as error:

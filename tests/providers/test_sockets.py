@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from gevent.server import StreamServer
 from esl_agent.errors import ProviderError
 from esl_agent.providers.sockets import ProviderSocket, Sending, SpareSockets, open_socket
 from esl_agent.testing.web import FOREVER, PretendWebSocket, drop
+from tests.providers.contract_llm import certificate
+
+__all__ = ["certificate"]
 
 KEY = "secret-0123456789"
 
@@ -52,6 +56,57 @@ def test_words_come_back_while_sound_still_goes_out(pretend):
 
     with Sending(socket, sound()):
         assert list(socket.messages(2.0)) == [bytes([n]) for n in range(5)]
+
+
+def told(connection: Any) -> None:
+    """What came, in short: whoever sends much reads little meanwhile."""
+    for message in connection:
+        connection.send(short(message))
+
+
+def secured(certificate: tuple[str, str]) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    return tls
+
+
+def short(message: str | bytes) -> str:
+    return f"{type(message).__name__} {len(message)} {set(message)}"
+
+
+@pytest.mark.parametrize("is_secured", [False, True])
+@pytest.mark.parametrize("size", [960, 8100, 70_000, 6_000_000])
+def test_what_the_kernel_takes_at_once_and_what_it_does_not_both_arrive(is_secured, size, certificate):
+    with PretendWebSocket(told, **({"ssl": secured(certificate)} if is_secured else {})) as server:
+        url = server.url.replace("ws://", "wss://") if is_secured else server.url
+        socket = open_socket("stt", url, ca_file=certificate[0] if is_secured else "")
+        for message in (bytes([7]) * size, "\u00e4" * size, b"", ""):
+            socket.send(message)
+            assert socket.receive(5.0) == short(message)
+        socket.close()
+
+
+@pytest.mark.parametrize("is_secured", [False, True])
+def test_frames_for_a_service_that_does_not_read_wait_and_then_all_arrive(is_secured, certificate):
+    reads = Event()
+
+    def late(connection: Any) -> None:
+        reads.wait(5)
+        for number in range(5000):
+            message = connection.recv(5)
+            assert message == f"{number:04}" * 1000, number
+        connection.send("all")
+
+    with PretendWebSocket(late, **({"ssl": secured(certificate)} if is_secured else {})) as server:
+        url = server.url.replace("ws://", "wss://") if is_secured else server.url
+        socket = open_socket("stt", url, ca_file=certificate[0] if is_secured else "")
+        sender = gevent.spawn(lambda: [socket.send(f"{number:04}" * 1000) for number in range(5000)])
+        gevent.sleep(0.005)
+        assert not sender.ready(), "it should not fit into what the kernel keeps"
+        reads.set()
+        assert socket.receive(10.0) == "all"
+        sender.get(timeout=5)
+        socket.close()
 
 
 @pytest.mark.parametrize(
