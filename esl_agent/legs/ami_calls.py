@@ -26,7 +26,7 @@ from esl_agent.legs.ami_callee import AmiBeside
 from esl_agent.legs.ami_control import AmiControl
 from esl_agent.legs.ami_originate import DID_VARIABLE
 from esl_agent.legs.asterisk import Caller, Control
-from esl_agent.wire.ami import Message
+from esl_agent.wire.ami import Message, unescaped
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class AmiCalls:
             event.get("Uniqueid"),
             event.get("Exten")[:MAX_NAME],
             _text(event.get("CallerIDNum")),
-            _text(event.get("CallerIDName")),
+            _name(event),
         )
         self._lines_of.setdefault(known.channel, set()).add(key)
         while len(self._lines) > MAX_LINES or next(iter(self._lines.values())).since < known.since - MAX_AGE:
@@ -240,8 +240,12 @@ def _caller(known: _Known, status: Message | None) -> Caller:
         if equals and name not in variables:
             variables[name] = value[:MAX_VALUE]
     did = variables.get(DID_VARIABLE, "") or _text(status.get("DNID")) or known.exten
-    number, name = _text(status.get("CallerIDNum")), _text(status.get("CallerIDName"))
+    number, name = _text(status.get("CallerIDNum")), _name(status)
     return Caller(known.channel, did[:MAX_NAME], number or known.number, name or known.name, variables)
+
+
+def _name(message: Message) -> str:
+    return unescaped(_text(message.get("CallerIDName")))
 
 
 def _text(value: str) -> str:

@@ -48,7 +48,7 @@ class Channel:
             "ChannelState": str(self.state),
             "ChannelStateDesc": states[self.state],
             "CallerIDNum": self.number or "<unknown>",
-            "CallerIDName": self.caller_name or "<unknown>",
+            "CallerIDName": _escaped(self.caller_name) or "<unknown>",
             "ConnectedLineNum": "<unknown>",
             "ConnectedLineName": "<unknown>",
             "Language": "en",
@@ -254,3 +254,11 @@ def _variable(text: str) -> tuple[str, str]:
     if re.search(r'(?<!\\)(?:\\\\)*[,"()\[\]]', value):
         raise ValueError(f"{text!r} would be taken apart")
     return name, re.sub(r"\\(.)", r"\1", value)
+
+
+def _escaped(name: str) -> str:
+    """A name as 22.10.1 writes it in events (``ast_escape_c``)."""
+    return re.sub(r"""[\\'"?]""", r"\\\g<0>", name).translate(_CONTROLS)
+
+
+_CONTROLS = {ord(c): f"\\{letter}" for c, letter in zip("\a\b\f\n\r\t\v", "abfnrtv", strict=True)}

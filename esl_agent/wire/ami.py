@@ -24,6 +24,8 @@ _MAX_BANNER = 256
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NAME = re.compile(r"[A-Za-z]{1,40}")
 _BREAK = re.compile(r"[\r\n\0]")
+_ESCAPED = re.compile(r"\\([abfnrtv\\'\"?])")
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,12 @@ class Parser:
             if colon:  # a line without one is the rest of a value with CR LF in it
                 headers.append((key, value.removeprefix(" ")))
         return Message(tuple(headers))
+
+
+def unescaped(name: str) -> str:
+    """A caller's name as it was given: ``CallerIDName``, alone of what we read, is written as C writes it (``utils.c``,
+    ``ast_escape_c``): O\\'Brien. A line break in it is one again."""
+    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), name)
 
 
 def action(name: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:

@@ -292,6 +292,12 @@ def test_whatever_callers_are_called_the_call_is_theirs(server, calls, number, n
     server.hang_up(channel.name)
 
 
+@pytest.mark.parametrize("name", ["O'Brien", 'Bob "Bobby" Smith', "Who?", "a\\b", "a\\tb", "tab\tbed", "nothing odd"])
+def test_a_name_is_the_callers_however_asterisk_writes_it(server, calls, name):
+    _, caller, _ = call_in(server, calls, number="1", name=name)
+    assert caller.name == name
+
+
 # What can be done
 
 
