@@ -34,8 +34,8 @@ def made(asterisk, tmp_path) -> Iterator:
 
 
 def calls_both(agent: Agent, caller, carrier, door: str, to: str, *script) -> tuple[SipCall, SipCall]:
-    carrier.answers = {"3001": answers(*script, after=0.2)}
-    agent.serve(DIDS[door], uses("transfer", "One moment.", to=to))
+    carrier.answers = {"": answers(*script, after=0.2)}
+    agent.serve(DIDS[door], uses("transfer", "One moment.", to=f"{to} {door}"))
     call = caller.dial(f"{DOORS[door]}{DIDS[door]}", PretendCaller([Say("digits-1", pause=0.2), Wait(60.0)]))
     until(lambda: carrier.calls, 10, why=agent.story)
     (callee,) = carrier.calls

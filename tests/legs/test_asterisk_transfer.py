@@ -13,13 +13,16 @@ from virtual_line import Frames, Ticks
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import HungUp, PlaybackBegan, Played, TransferFailed, Transferred
+from esl_agent.dialogue.transferring import DECIDES, NEWS
 from esl_agent.errors import CommandRefused, LegError
 from esl_agent.legs import asterisk_transfer, briefings
+from esl_agent.legs.ami_originate import GRACE
 from esl_agent.legs.asterisk import AsteriskLeg, Caller, Done, NoControl
 from esl_agent.legs.asterisk_transfer import WarmTransfer, target_of
 from esl_agent.legs.briefings import Briefings, is_briefing, new_line
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, OnNews, Rang
 from esl_agent.legs.ring_back import RingBack
+from esl_agent.legs.transfer import DECIDES_SECONDS, twice
 from esl_agent.wire.audiosocket_sound import LineSound
 from tests.legs.test_asterisk_leg import ScriptedControl, ScriptedLine
 from tests.legs.until import until
@@ -409,3 +412,11 @@ def test_a_call_that_was_handed_over_is_freed_without_the_collector():
         assert [each() for each in gone] == [None, None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 30.0])
+def test_the_dialogue_waits_as_long_as_the_longest_transfer(seconds):
+    """While it still rings the caller hears that, and the agent would speak behind it."""
+    sound = Sound(bytes(round(seconds * 8000) * 2), 8000)
+    ours = GRACE + asterisk_transfer.LINE_SECONDS + twice(sound).seconds + DECIDES_SECONDS
+    assert ours + asterisk_transfer.CONNECT_SECONDS < 2 * seconds + DECIDES + NEWS
