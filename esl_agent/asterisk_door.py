@@ -233,7 +233,7 @@ class AsteriskDoor:
             {**caller.variables, **told.variables},
         )
         if not did:
-            log.warning("call=%s nobody says which number was dialled; see asterisk.did", line.id)
+            log.warning("call=%s nobody says which number was dialled: is AMI connected? or asterisk.did", line.id)
         self._reception.take(AsteriskArrival(line, merged, control, make, self._briefings))
 
     def _who(self, name: str, waited: float) -> tuple[Caller, Control] | None:
@@ -296,7 +296,7 @@ def ami_client(settings: AsteriskSettings) -> AmiClient | None:
     ami = settings.ami
     if (address := settings.ami_address) is None:
         return None
-    secret = required("asterisk: ami", ami.secret_env, ami.secret_file)
+    secret = required("asterisk: ami", ami.secret_env, ami.secret_file, named="secret")
     return AmiClient(*address, ami.user, secret, timeout=ami.timeout)
 
 
@@ -304,5 +304,5 @@ def _ari(settings: AsteriskSettings) -> AriClient | None:
     ari = settings.ari
     if not ari.url:
         return None
-    password = required("asterisk: ari", ari.password_env, ari.password_file)
+    password = required("asterisk: ari", ari.password_env, ari.password_file, named="password")
     return AriClient(ari.url, ari.app, ari.user, password, timeout=ari.timeout, ca_file=ari.ca_file)

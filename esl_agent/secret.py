@@ -66,9 +66,16 @@ def secret(variable: str, file: str, environment: Mapping[str, str] | None = Non
     return text.split("\n", 1)[0].strip() or None
 
 
-def required(where: str, variable: str, file: str, *others: str, environment: Mapping[str, str] | None = None) -> str:
+def required(
+    where: str,
+    variable: str,
+    file: str,
+    *others: str,
+    named: str = "api_key",
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """The secret an engine cannot work without. ``others``: older names of the variable. Raises ConfigError, also for
-    one that could not stand in a header."""
+    one that could not stand in a header. ``named``: the settings' name without ``_env`` and ``_file``."""
     known = _variables() if environment is None else environment
     for name in (variable, *others):
         if known.get(name):
@@ -77,7 +84,7 @@ def required(where: str, variable: str, file: str, *others: str, environment: Ma
     else:
         found = secret("", file, known)
     if not found:
-        raise ConfigError([f"{where}: no key: {_nothing_in(variable, file)}"])
+        raise ConfigError([f"{where}: no {named.removeprefix('api_')}: {_nothing_in(variable, file, named)}"])
     source = variable if is_variable(variable) else "its variable or file"
     if found[0] in "\"'" and found[0] == found[-1]:
         raise ConfigError([f"{where}: the key in {source} stands in quotation marks; leave them out"])
@@ -86,16 +93,16 @@ def required(where: str, variable: str, file: str, *others: str, environment: Ma
     return found
 
 
-def _nothing_in(variable: str, file: str) -> str:
+def _nothing_in(variable: str, file: str, named: str) -> str:
     """What is missing, and what to do. Never what stands in place of a name."""
     if file:
-        empty = f"{file} is empty" if "/" in file else "the file that api_key_file names is empty"
+        empty = f"{file} is empty" if "/" in file else f"the file that {named}_file names is empty"
         return f"{empty}, and {variable} is not set" if is_variable(variable) else empty
-    cure = "or name a file in api_key_file; the service and `esl-agent check` need it in their own environment alike"
+    cure = f"or name a file in {named}_file; the service and `esl-agent check` need it in their own environment alike"
     if not variable:
-        return f"name an environment variable in api_key_env, {cure}"
+        return f"name an environment variable in {named}_env, {cure}"
     if not is_variable(variable):
-        return f"what api_key_env says is no name of an environment variable; name one, {cure}"
+        return f"what {named}_env says is no name of an environment variable; name one, {cure}"
     return f"the environment variable {variable} is not set; set it, {cure}"
 
 
