@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 #: After the answer our line is there within this (seen: 10 ms, and half a second more if the callee sends no sound).
 LINE_SECONDS = 3.0
-#: Two people are connected within this, or not at all. With the ring time, its grace, the line and the briefing it stays
-#: below what the dialogue waits for: it must not speak while it still rings.
+#: Two people are connected within this, or not at all. With the ring time, its grace, the line and the briefing that is
+#: less than the dialogue waits: it must not speak while it still rings.
 CONNECT_SECONDS = 5.0
 #: How long it rings where the dial string does not say.
 RINGS_SECONDS = 25.0
