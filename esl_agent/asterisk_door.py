@@ -270,7 +270,7 @@ class AsteriskDoor:
             websocket_client=ari.websocket_client,
             format=settings.format,
             transfer_context=settings.transfer_context,
-            variables=self._wanted_variables(),
+            variables=self._wanted_variables,
             admit=lambda: self.line_count < settings.max_calls,
             briefing_context=settings.briefing_context,
             caller_id=settings.outbound.caller_id,

@@ -15,8 +15,8 @@ from esl_agent.legs.ami_callee import TRANSFERRED_VARIABLE, AmiBeside, AmiCallee
 from esl_agent.legs.asterisk import CAUSES, Done
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.legs.outbound import OnNews
+from esl_agent.legs.plain_value import plain
 from esl_agent.wire.ami import Message
-from esl_agent.wire.esl_commands import safe_text
 
 #: What may be an extension here: nothing that a dialplan argument, a dial string or an AMI line would read otherwise.
 _EXTENSION = re.compile(r"[A-Za-z0-9*#+._-]{1,79}")
@@ -24,10 +24,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 #: What of a caller's number others may be shown.
 _NUMBER = re.compile(r"[+]?[0-9]{1,20}")
 _DIGITS = re.compile(r"[0-9*#A-Da-dw]{1,64}")
-_EXPANSION = re.compile(r"\$+(?=[{\[(])")
 _FACT = re.compile(r"[^A-Za-z0-9_-]+")
-#: Bytes of a variable's value and of a fact: with their name they stay below the line Asterisk takes.
-MAX_VALUE_BYTES = 900
 #: Facts of one announcement.
 MAX_FACTS = 40
 
@@ -205,12 +202,6 @@ class AmiControl:
         self._ask("PlayDTMF", [("Digit", digit), ("Duration", str(DIGIT_MS))], came.set)
         answer = came.get()
         return answer if isinstance(answer, LegError) else None
-
-
-def plain(text: str, max_bytes: int = MAX_VALUE_BYTES) -> str:
-    """Outside text as a value: one line of at most ``max_bytes`` bytes in which Asterisk finds nothing to expand."""
-    line = safe_text(text, max_bytes).encode()[:max_bytes].decode("utf-8", "ignore")
-    return _EXPANSION.sub("", line)
 
 
 def _nobody(*_: object) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
-from esl_agent.legs.ami_control import plain
 from esl_agent.legs.ami_dial import AmiDial
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.legs.outbound import OnNews, OutboundNews
+from esl_agent.legs.plain_value import plain
 from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
 

@@ -15,6 +15,7 @@ from esl_agent.errors import CommandRefused, CommandTimeout, LegError
 from esl_agent.legs.ari import AriClient, Lane, ignored
 from esl_agent.legs.asterisk import CAUSES, Callee, Caller, Done
 from esl_agent.legs.outbound import OnNews
+from esl_agent.legs.plain_value import plain
 from esl_agent.wire.ari import MAX_TEXT, Reply, Request
 from esl_agent.wire.ari_call import Phase, StasisCall
 
@@ -192,10 +193,11 @@ class AriCall:
         self._command(Request("POST", ("channels", self.steps.caller, "dtmf"), {"dtmf": digits, **_TONE}), done)
 
     def set_variable(self, name: str, value: str, done: Done) -> None:
+        """ARI would take any ``value``: a dialplan shall find the same as over AMI."""
         if not _VARIABLE.fullmatch(name):
             done(LegError(f"{name[:60]!r} is no name of a channel variable"))
             return
-        body = {"variable": name, "value": value[:MAX_TEXT]}
+        body = {"variable": name, "value": plain(value)}
         self._command(Request("POST", ("channels", self.steps.caller, "variable"), body=body), done)
 
     def ring(self, endpoint: str, line: str, seconds: float, on_news: OnNews) -> Callee:

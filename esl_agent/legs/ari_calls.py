@@ -61,7 +61,7 @@ class AriCalls:
         websocket_client: str,
         format: str,
         transfer_context: str,
-        variables: tuple[str, ...] = (),
+        variables: Callable[[], tuple[str, ...]] = tuple,
         admit: Callable[[], bool] = lambda: True,
         briefing_context: str = "ai-briefing",
         caller_id: str = "",
@@ -236,7 +236,7 @@ class AriCalls:
         did, given = did_and_variables(event.args)
         variables = {**channel.variables, **given}
         did = did or variables.get(DID_VARIABLE, "")
-        wanted = tuple(each for each in self._variables if each not in variables)
+        wanted = tuple(each for each in self._variables() if each not in variables)
         if not did and DID_VARIABLE not in wanted:
             wanted = (*wanted, DID_VARIABLE)
         caller = Caller(channel.id, did or channel.exten, channel.number, channel.caller_name, variables)

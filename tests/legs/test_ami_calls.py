@@ -16,9 +16,9 @@ from esl_agent.errors import LegError
 from esl_agent.legs import ami_calls, ami_control, ami_originate
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
-from esl_agent.legs.ami_control import plain
 from esl_agent.legs.ami_originate import AmiDialler
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, Rang
+from esl_agent.legs.plain_value import MAX_VALUE_BYTES, plain
 from esl_agent.testing.pretend_ami import PretendAmi
 from tests.legs.until import until
 
@@ -400,7 +400,7 @@ def test_a_variable_is_set_in_one_line_with_nothing_to_expand(server, calls):
 @given(st.text(max_size=2000) | st.text("$[({}", max_size=9))
 def test_a_plain_value_is_a_line_that_fits_and_holds_nothing_to_expand(text):
     value = plain(text)
-    assert len(value.encode()) <= ami_control.MAX_VALUE_BYTES
+    assert len(value.encode()) <= MAX_VALUE_BYTES
     assert not set(value) & set("\r\n\0")
     assert not any(each in value for each in ("${", "$[", "$("))
 
