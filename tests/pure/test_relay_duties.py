@@ -12,6 +12,7 @@ from esl_agent.dialogue.destinations import DestinationSettings
 from esl_agent.dialogue.digits import DtmfSettings
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.relay_agent import MAX_ITEMS
+from esl_agent.dialogue.relay_deadlines import MAX_SPEECH
 from esl_agent.dialogue.relay_settings import RelaySettings
 from esl_agent.dialogue.settings import BargeInSettings, FillerSettings, LastResortSettings, LimitSettings
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
@@ -457,3 +458,85 @@ def test_a_session_that_is_as_old_as_it_may_be_is_replaced_and_that_is_no_fault(
     it.post(ev.AgentClosed(1, "session_expired", retryable=True, expired=True))
     it.connect()
     assert it.phase is Phase.LISTENING
+
+
+# What crosses on the way
+
+
+def test_a_response_that_took_too_long_runs_no_tools_any_more():
+    it = greeted(tools=TOOLS)
+    it.caller_says("Please.")
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "i", "I will look.", seconds=20.0)
+    while not it.all(act.CancelReply):
+        it.tick()
+    assert it.phase is Phase.SPEAKING
+    it.post(ev.AgentResponded(1, "r1", "completed", (ORDER,)))
+    assert it.all(act.RunTool) == []
+    assert it.last(act.ReturnTools).results == (("t1", INTERRUPTED),)
+
+
+def test_a_goodbye_that_has_begun_in_time_is_heard_to_its_end():
+    it = greeted()
+    it.post(ev.EndRequested("drain"))
+    it.respond("Goodbye, and thank you for calling.", name="r2", seconds=8.0)
+    it.listen(7.5)
+    assert it.all(act.Synthesise) == it.all(act.HangUp) == []
+    it.listen(1.0)
+    assert it.last(act.Measured).agent == "Goodbye, and thank you for calling."
+    assert it.phase is Phase.OVER
+
+
+def test_an_answer_that_begins_when_the_call_is_to_end_is_not_heard():
+    it = greeted()
+    it.post(ev.CallerSpeaks(1, "c1"))
+    it.post(ev.CallerPaused(1, "c1"))
+    it.post(ev.AgentResponding(1, "r1"))
+    it.post(ev.EndRequested("drain"))
+    it.post(ev.AgentResponding(1, "r2"))
+    it.say("r2", "i", "One more thing.")
+    assert [cancel.response for cancel in it.all(act.CancelReply)] == ["r1", "r2"]
+    assert len(it.all(act.Play)) == 1
+
+
+def test_a_goodbye_without_end_is_cut_short():
+    it = greeted()
+    it.post(ev.EndRequested("drain"))
+    begun = it.now
+    it.respond("Goodbye, and thank you for calling.", name="r2", seconds=60.0)
+    while it.phase is not Phase.OVER:
+        it.tick()
+    assert it.now == pytest.approx(begun + LimitSettings().goodbye)
+
+
+def test_speech_that_nobody_ends_is_taken_for_ended():
+    it = greeted()
+    it.post(ev.CallerSpeaks(1, "c1"))
+    begun = it.now
+    it.tick()
+    assert it.now == pytest.approx(begun + MAX_SPEECH)
+    assert it.phase is Phase.THINKING
+
+
+def test_what_the_caller_said_to_nobody_is_told_once():
+    it = greeted(RelaySettings(reconnects=2))
+    for session in (1, 2):
+        it.post(ev.AgentClosed(session, "gone", retryable=True))
+        if session == 1:
+            it.frames(0.1)
+        it.connect()
+    assert [each.session for each in it.all(act.SendToAgent)] == [2] * 5
+
+
+def test_who_could_not_interrupt_is_answered_when_a_response_that_was_given_up_has_ended():
+    it = greeted(barge_in=BargeInSettings(enabled=False), filler=FillerSettings(after=0.0))
+    it.caller_says("Please.")
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "i", "One.", seconds=20.0)
+    while not it.all(act.CancelReply):
+        it.tick()
+    it.post(ev.CallerSpeaks(1, "c2"))
+    it.post(ev.CallerPaused(1, "c2"))
+    asked = len(it.all(act.AskAgent))
+    it.post(ev.AgentResponded(1, "r1", "cancelled"))
+    assert len(it.all(act.AskAgent)) == asked + 1

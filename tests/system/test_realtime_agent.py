@@ -196,7 +196,7 @@ def test_a_caller_whose_agent_never_gets_ready_hears_so_in_time(service: Calls) 
     call = service.call(Wait(8.0))
     assert call.wait(10.0), service.story(call)
     service.peer.stop()
-    assert service.said(call) == [FAILURE], service.story(call)
+    assert service.said(call) == ["One moment please.", FAILURE], service.story(call)
 
 
 def test_a_key_that_the_service_refuses_ends_the_call_in_words(service: Calls) -> None:
