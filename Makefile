@@ -28,6 +28,7 @@ bench: setup
 	$(PYTHON) -m bench.turns
 	$(PYTHON) -m bench.providers
 	$(PYTHON) -m bench.deaths
+	-$(PYTHON) -m bench.asterisk
 
 clean:
 	rm -rf .venv .asterisk demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
     python -m bench.asterisk            # about five minutes
     python -m bench.asterisk --quick    # one small run of each kind
 
-Prints tables for bench/RESULTS.md, where what they mean is written.
+Prints a section for bench/RESULTS.md: what is measured, and the tables.
 """
 
 from __future__ import annotations
@@ -121,6 +121,31 @@ def cpu(world: World) -> dict[str, float]:
     return found | {"everything": cpu_of_all(interrupts=False)}
 
 
+MEANING = """
+A real Asterisk takes SIP calls (PCMU, PCMA) and connects each by AudioSocket (slin24, chan_audiosocket) to a server. The
+agent has a core of its own; Asterisk, sipp, the telephones that measure and the services share the others.
+
+- **calls to**: *plain*: a plain echo, which sends each frame back as it comes. *echo*: the real server, whose calls say
+  what they hear (line, media, mailbox, the call's greenlet, playout on our clock). *bridge*: a realtime agent over a
+  WebSocket, whose service sends back what it hears, in pieces of 20 ms to those that are measured and of 100 ms to the
+  others. *cascade*: canned engines, callers who talk. Beside them two calls to the plain echo and one to Echo() run
+  all the time.
+- **latency**: a sample leaves a telephone in an RTP packet until it comes back in one; every packet counts, known again by
+  its sound. Asterisk's two resamplers are about 10 ms of it. **added**: ours less the plain echo's at the same time,
+  quantile by quantile. A stream that is played on our own clock waits up to 20 ms for its moment, and keeps behind it
+  what a pause of anybody's has piled up; the echoes begin anew half a second before the measured time.
+- **to the service**: a sample leaves a telephone until the message with it is at the realtime service; one resampler.
+- **frame late**: when our frame has gone to the socket, after its moment on our absolute 20 ms clock. **skipped**: steps of
+  5 ms that were given up (more than 60 ms late). **jitter**: |D| of RFC 3550, 6.4.1, of the packets that come.
+- **CPU/call**: of the agent, and of Asterisk (its calls beside included), in shares of a core. **came**: of the callers'
+  sound, what came to the agent. **load late**: the telephones' own frames, after their moment. **load CPU**: telephones,
+  sipp and services. **others**: cores used by others, without interrupts.
+- **valid**: no, if the telephones were late (p99 over 5 ms, worst over 50), others used more than 0.15 of a core, or calls
+  or sound are missing.
+- **noticed after**: from the caller's first voiced packet until the service says so; it is sure after 60 ms of voice, its
+  sound's last 20 ms included. **silent after**: until the last packet in which the agent is heard.
+"""
+
 HEAD = (
     "calls to", "calls", "latency", "plain echo", "Asterisk's Echo()", "added", "to the service", "not found",
     "frame late", "skipped", "jitter", "jitter, plain", "hub lag", "CPU/call", "Asterisk CPU/call", "came",
@@ -182,13 +207,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.asterisk", description=__doc__.splitlines()[0])
     parser.add_argument("--calls", default=",".join(map(str, CALLS)), help="numbers of calls, one run each: 1,50")
     parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}")
-    parser.add_argument("--seconds", type=float, default=7.0, help="measured time of a run")
-    parser.add_argument("--quick", action="store_true", help="7 calls, 4 s; the cost of a frame with few rounds")
+    parser.add_argument("--seconds", type=float, default=6.0, help="measured time of a run")
+    parser.add_argument("--quick", action="store_true", help="7 calls, 3 s; the cost of a frame with few rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object a run instead of tables")
     wanted = parser.parse_args()
     if wanted.quick:
-        wanted.calls, wanted.seconds = "7", 4.0
+        wanted.calls, wanted.seconds = "7", 3.0
     if not wanted.json:
+        print("## Calls through Asterisk")
         print(time.strftime("%Y-%m-%d %H:%M UTC. ", time.gmtime()) + machine(), flush=True)
     try:
         runs, version, plain = run_all(wanted)
@@ -198,7 +224,8 @@ def main() -> None:
     if wanted.json:
         print(json.dumps({"to the agent": costs}))
         return
-    print(f"{version}; the plain echo is in {plain}.")
+    print(f"{version}; the plain echo is in {plain}. `python -m bench.asterisk`, {wanted.seconds:g} s for each row.")
+    print(MEANING)
     print("Times in ms: p50 / p95 / worst; of frame late, hub lag and load late p50 / p99 / worst.\n")
     print(table(HEAD, [row(run) for run in runs]))
     if barges := [barge_row(run) for run in runs if "talker" in run.missing]:
