@@ -81,7 +81,7 @@ def _tell(news: Queue[OutboundNews], seconds: float, out: TextIO) -> int:
             case EarlyMediaBegan():
                 say("early media (SIP 183): nobody has answered")
             case CalleeAnswered(channel):
-                say(f"answered: {safe_text(channel, 80)}; the dialplan or ARI hands it to the agent")
+                say(f"answered: {safe_text(channel, 80)}; the dialplan hands the call to the agent")
                 return 0
             case CallFailed(reason, cause, sip, detail):
                 facts = ", ".join(
