@@ -16,14 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import gevent
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from esl_agent.errors import LegError, UnsafeText, WireError
+from esl_agent.errors import ConfigError, LegError, UnsafeText, WireError
 from esl_agent.legs.ari_socket import PING_SECONDS, Unauthorized, basic, read_events, trusting
 from esl_agent.wire.ari import HEARD, AriEvent, Reply, Request, event_of, message_of, one_line
 from esl_agent.wire.outside_json import loads
@@ -90,8 +90,8 @@ class AriClient:
         ping: float = PING_SECONDS,
     ) -> None:
         """``ca_file``: whom to trust in place of the machine's authorities, for https. Raises ConfigError where it
-        cannot be read."""
-        parts = urlsplit(url)
+        cannot be read, or ``url`` names no place."""
+        parts = _place(url)
         self.app = app
         self.where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         """Asterisk, as it may stand in a log."""
@@ -266,6 +266,16 @@ class AriClient:
         log.log(level, "ari: %s: %s", self.where, reason)
         if was_connected and self._listener is not None:
             self._listener.lost(reason)
+
+
+def _place(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a port above 65535, an address in brackets that is none
+        pass
+    raise ConfigError([f"asterisk: ari: url: {url[:200]!r} is no address of a server; expected http://127.0.0.1:8088"])
 
 
 class _Trusting(HTTPAdapter):

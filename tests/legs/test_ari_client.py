@@ -9,6 +9,7 @@ import subprocess
 import gevent
 import pytest
 
+from esl_agent.errors import ConfigError
 from esl_agent.legs import ari
 from esl_agent.legs.ari import MAX_WAITING, WORKERS, AriClient, Lane
 from esl_agent.testing.freeswitch import wait_for
@@ -187,6 +188,15 @@ def test_no_secret_is_told_when_asterisk_is_not_there(caplog):
     client.stop(0.1)
     assert (reply.status, reply.message) == (0, "Connection refused")
     assert SECRET not in caplog.text + str(reply)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:80880", "http://:8088", "http://[::1:8088", "http://a:b", "http://x:0"]
+)
+def test_an_address_that_can_be_none_is_said_before_the_service_starts(url):
+    """Not by a connection that is never made, and never tried again."""
+    with pytest.raises(ConfigError, match="asterisk: ari: url"):
+        AriClient(url, "esl_agent", "u", "p", timeout=1.0)
 
 
 def test_a_lost_connection_is_told_and_made_again(asterisk, client):
