@@ -122,28 +122,30 @@ def cpu(world: World) -> dict[str, float]:
 
 
 MEANING = """
-A real Asterisk takes SIP calls (PCMU, PCMA) and connects each by AudioSocket (slin24, chan_audiosocket) to a server. The
-agent has a core of its own; Asterisk, sipp, the telephones that measure and the services share the others.
+A real Asterisk takes SIP calls (PCMU, PCMA) and connects each by AudioSocket (slin24, chan_audiosocket) to a server.
+The agent has a core of its own; Asterisk, sipp, the telephones that measure and the services share the others.
 
-- **calls to**: *plain*: a plain echo, which sends each frame back as it comes. *echo*: the real server, whose calls say
-  what they hear (line, media, mailbox, the call's greenlet, playout on our clock). *bridge*: a realtime agent over a
-  WebSocket, whose service sends back what it hears, in pieces of 20 ms to those that are measured and of 100 ms to the
-  others. *cascade*: canned engines, callers who talk. Beside them two calls to the plain echo and one to Echo() run
-  all the time.
-- **latency**: a sample leaves a telephone in an RTP packet until it comes back in one; every packet counts, known again by
-  its sound. Asterisk's two resamplers are about 10 ms of it. **added**: ours less the plain echo's at the same time,
-  quantile by quantile. A stream that is played on our own clock waits up to 20 ms for its moment, and keeps behind it
-  what a pause of anybody's has piled up; the echoes begin anew half a second before the measured time.
+- **calls to**: *plain*: a plain echo, which sends each frame back as it comes. *echo*: the real server, whose calls
+  say what they hear (line, media, mailbox, the call's greenlet, playout on our clock). *bridge*: a realtime agent
+  over a WebSocket, whose service sends back what it hears, in pieces of 20 ms to those that are measured and of 100
+  ms to the others. *cascade*: canned engines, callers who talk. Beside them two calls to the plain echo and one to
+  Echo() run all the time.
+- **latency**: a sample leaves a telephone in an RTP packet until it comes back in one; every packet counts, known
+  again by its sound. Asterisk's two resamplers are about 10 ms of it. **added**: ours less the plain echo's at the
+  same time, quantile by quantile. A stream that is played on our own clock waits up to 20 ms for its moment, and
+  keeps behind it what a pause of anybody's has piled up; the echoes begin anew half a second before the measured
+  time.
 - **to the service**: a sample leaves a telephone until the message with it is at the realtime service; one resampler.
-- **frame late**: when our frame has gone to the socket, after its moment on our absolute 20 ms clock. **skipped**: steps of
-  5 ms that were given up (more than 60 ms late). **jitter**: |D| of RFC 3550, 6.4.1, of the packets that come.
-- **CPU/call**: of the agent, and of Asterisk (its calls beside included), in shares of a core. **came**: of the callers'
-  sound, what came to the agent. **load late**: the telephones' own frames, after their moment. **load CPU**: telephones,
-  sipp and services. **others**: cores used by others, without interrupts.
-- **valid**: no, if the telephones were late (p99 over 5 ms, worst over 50), others used more than 0.15 of a core, or calls
-  or sound are missing.
-- **noticed after**: from the caller's first voiced packet until the service says so; it is sure after 60 ms of voice, its
-  sound's last 20 ms included. **silent after**: until the last packet in which the agent is heard.
+- **frame late**: when our frame has gone to the socket, after its moment on our absolute 20 ms clock. **skipped**:
+  steps of 5 ms that were given up (more than 60 ms late). **jitter**: |D| of RFC 3550, 6.4.1, of the packets that
+  come.
+- **CPU/call**: of the agent, and of Asterisk (its calls beside included), in shares of a core. **came**: of the
+  callers' sound, what came to the agent. **load late**: the telephones' own frames, after their moment. **load CPU**:
+  telephones, sipp and services. **others**: cores used by others, without interrupts.
+- **valid**: no, if the telephones were late (p99 over 5 ms, worst over 50), others used more than 0.15 of a core, or
+  calls or sound are missing.
+- **noticed after**: from the caller's first voiced packet until the service says so; it is sure after 60 ms of voice,
+  its sound's last 20 ms included. **silent after**: until the last packet in which the agent is heard.
 """
 
 HEAD = (

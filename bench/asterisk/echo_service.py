@@ -2,8 +2,8 @@
 never ends. ``python -m bench.asterisk.echo_service PORT``.
 
 As little as it can be, so that a hundred sessions cost it a fraction of a core: plain sockets, and no message with
-sound is parsed. Strict it is not: that is testing/pretend_realtime.py. On ``settle`` (standard input) all callers seem
-to speak up, and the echo begins again: what piled up while calls began is forgotten. On ``collect`` it leaves what the
+sound is parsed. Strict it is not: that is testing/pretend_realtime.py. On ``settle`` (standard input) the
+measured callers seem to speak up, and the echo begins again: what piled up while calls began is forgotten. On ``collect`` it leaves what the
 sessions of the numbers MEASURED have heard, and when.
 """
 
@@ -55,8 +55,9 @@ class Session:
         self.sock.close()
 
     def begin_again(self) -> None:
-        """As when the caller speaks, and is answered at once."""
-        if self._is_speaking:
+        """As when the caller speaks, and is answered at once. Of a hundred at the same moment the agent would need time
+        for, only those that are measured."""
+        if self._is_speaking and self.number:
             self._say(type="input_audio_buffer.speech_started", audio_start_ms=0, item_id=f"said_{self._response}")
             self._end()
             self._say(type="input_audio_buffer.speech_stopped", audio_end_ms=0, item_id=f"said_{self._response}")
