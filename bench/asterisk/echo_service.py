@@ -1,10 +1,10 @@
 """A realtime service that says what it hears: each piece of the caller's sound comes back as one of a response that
-never ends. ``python -m bench.asterisk.echo_service PORT``.
+does not end. ``python -m bench.asterisk.echo_service PORT``.
 
 As little as it can be, so that a hundred sessions cost it a fraction of a core: plain sockets, and no message with
-sound is parsed. Strict it is not: that is testing/pretend_realtime.py. On ``settle`` (standard input) the
-measured callers seem to speak up, and the echo begins again: what piled up while calls began is forgotten. On ``collect`` it leaves what the
-sessions of the numbers MEASURED have heard, and when.
+sound is parsed. Strict it is not: that is testing/pretend_realtime.py. On ``settle`` (standard input) the callers that
+are measured seem to speak up, and their echo begins again: what piled up while calls began is forgotten. On ``collect``
+it leaves what they have been heard to say, and when.
 """
 
 from __future__ import annotations
@@ -156,8 +156,11 @@ class Session:
 
     def _send(self, payload: bytes, kind: int = _TEXT) -> None:
         size = len(payload)
-        head = struct.pack("!BB", kind, size) if size < 126 else struct.pack("!BBH", kind, 126, size)
-        if size > 0xFFFF:
+        if size < 126:
+            head = struct.pack("!BB", kind, size)
+        elif size <= 0xFFFF:
+            head = struct.pack("!BBH", kind, 126, size)
+        else:
             head = struct.pack("!BBQ", kind, 127, size)
         self.sock.sendall(head + payload)
 
