@@ -28,6 +28,8 @@ UNITS: dict[Stage, frozenset[str]] = {
 }
 #: Engines whose key of ``prices`` begins with another name.
 COUNTED_AS = {"openai_realtime": "openai"}
+#: How what a channel driver of Asterisk's can call begins.
+_ASTERISK_DIALS = re.compile(r"(?i)(PJSIP|SIP|IAX2|DAHDI)/")
 _PLACEHOLDER = re.compile(r"(?i)^<?your[-_ ]")
 
 
@@ -54,7 +56,17 @@ def doubts(config: Config) -> Iterator[str]:
             yield from _times(tongue)
             for specs in _stages(tongue.engines):
                 yield from _engines(specs)
+        if config.service.asterisk.enabled:
+            yield from _dialled_by_freeswitch(did)
     yield from _prices(config)
+
+
+def _dialled_by_freeswitch(did: DidConfig) -> Iterator[str]:
+    """Warm transfers that calls from Asterisk cannot be handed over by."""
+    dials = {f"destinations.{name}.dial": each.dial for name, each in did.cascade.destinations.items()}
+    for where, dial in {**dials, "transfer.dial": did.cascade.transfer.dial}.items():
+        if dial and not _ASTERISK_DIALS.match(dial):
+            yield f"{did.file}: {where}: {dial} is FreeSWITCH's: calls from Asterisk are handed over warm to PJSIP/1002"
 
 
 def _tongues(did: DidConfig) -> Iterator[Tongue]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TextIO
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.event import Event as Flag
 from gevent.queue import Queue
 
@@ -16,6 +18,7 @@ from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_originate import AmiDialler
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, OutboundNews, Rang
 from esl_agent.secret import beside
+from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
 
 #: Seconds for AMI to let us in.
@@ -37,6 +40,11 @@ def run(config: Config, number: str, did: str, out: TextIO) -> int:
     dialler = AmiDialler(client)
     try:
         _log_in(client)
+        if _sessions(client, settings.ami.user) == 1:
+            raise LegError(
+                f"{client.peer}: nobody but this command is there as {settings.ami.user}: start esl-agent serve first, "
+                "or whoever answers talks with nobody"
+            )
         news: Queue[OutboundNews] = Queue()
         to = settings.outbound
         outgoing = dialler.originate(
@@ -64,6 +72,15 @@ def _log_in(client: AmiClient) -> None:
     client.start()
     if not connected.wait(LOGIN_SECONDS):
         raise LegError(f"{client.peer}: {client.trouble}")
+
+
+def _sessions(client: AmiClient, user: str) -> int | None:
+    """How many are logged in as ``user``, this command included; None where Asterisk does not say (func_ami_client)."""
+    said: AsyncResult[Message | LegError] = AsyncResult()
+    client.send("Getvar", [("Variable", f"AMI_CLIENT({user},sessions)")], said.set)
+    answer = said.get()
+    value = answer.get("Value") if isinstance(answer, Message) else ""
+    return int(value) if re.fullmatch("[0-9]{1,6}", value) else None
 
 
 def _tell(news: Queue[OutboundNews], seconds: float, out: TextIO) -> int:

@@ -127,3 +127,12 @@ def test_a_price_in_what_an_engine_is_not_counted_in_is_told(told: Told) -> None
         == []
     )
     assert told(f"{did}tts: deepgram\n", "prices: {deepgram: {characters: 1}}\n") == []
+
+
+def test_a_dial_string_that_asterisk_cannot_call_is_told_where_asterisk_calls_come_in(told: Told) -> None:
+    desk = f"{RULES}destinations: {{desk: {{mode: warm, dial: %s}}}}\n"
+    asterisk = "asterisk: {enabled: true}\n"
+    assert told(desk % "user/1002") == []
+    assert told(desk % "PJSIP/1002", asterisk) == []
+    [line] = told(desk % "user/1002", asterisk)
+    assert line.startswith("a.yaml: destinations.desk.dial: user/1002 is FreeSWITCH's")
