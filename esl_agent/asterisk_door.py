@@ -26,7 +26,7 @@ from esl_agent.legs.ami_originate import AmiDialler, AmiOutgoing
 from esl_agent.legs.ari import AriClient
 from esl_agent.legs.ari_calls import AriCalls
 from esl_agent.legs.ari_outbound import Outgoing
-from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Directory, Line, NoControl
+from esl_agent.legs.asterisk import AsteriskLeg, Caller, Control, Line, NoControl
 from esl_agent.legs.asterisk_transfer import WarmTransfer
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_media import AudioSocketMedia
@@ -47,8 +47,6 @@ log = logging.getLogger(__name__)
 
 #: A refused call has this long to end.
 REFUSAL_SECONDS = 2.0
-#: ARI made its lines itself; only the name of a WebSocket's channel may come after the line.
-ARI_PATIENCE = 0.3
 #: Asterisk has told who calls by the time its line's first sound is given up; its answer takes milliseconds.
 LEAST_PATIENCE = 0.1
 
@@ -205,17 +203,21 @@ class AsteriskDoor:
         def media(post: Post) -> MediaStream:
             return AudioSocketMedia(line, self._ticker, post, quiet=quiet)
 
-        self._take(line, line.id, Caller(), media, waited)
+        self._take(line, line.id, line.id, Caller(), media, waited)
 
     def _came_by_websocket(self, line: MediaWebSocketLine) -> None:
-        self._take(line, line.channel, line.caller, lambda post: MediaWebSocketMedia(line, self._ticker, post))
+        def media(post: Post) -> MediaStream:
+            return MediaWebSocketMedia(line, self._ticker, post)
+
+        self._take(line, line.start.channel_id, line.channel, line.caller, media)
 
     def _take(
-        self, line: _Line, name: str, told: Caller, make: Callable[[Post], MediaStream], waited: float = 0.0
+        self, line: _Line, id: str, name: str, told: Caller, make: Callable[[Post], MediaStream], waited: float = 0.0
     ) -> None:
-        """``told``: what the line itself says of its caller, who has heard nothing for ``waited`` seconds."""
+        """ARI knows the line by ``id``, AMI by ``name``. ``told``: what the line itself says of its caller, who has
+        heard nothing for ``waited`` seconds."""
         try:
-            found = self._who(name, waited)
+            found = self._who(id, name, waited)
         except LegClosed as error:
             log.info("call=%s is not taken: %s", line.id, error)
             return
@@ -236,19 +238,12 @@ class AsteriskDoor:
             log.warning("call=%s nobody says which number was dialled: is AMI connected? or asterisk.did", line.id)
         self._reception.take(AsteriskArrival(line, merged, control, make, self._briefings))
 
-    def _who(self, name: str, waited: float) -> tuple[Caller, Control] | None:
-        for directory, patience in self._directories():
-            if (found := directory.find(name, max(LEAST_PATIENCE, patience - waited))) is not None:
-                return found
-        return None
-
-    def _directories(self) -> list[tuple[Directory, float]]:
-        found: list[tuple[Directory, float]] = []
-        if self.ari_calls is not None:
-            found.append((self.ari_calls, ARI_PATIENCE))
+    def _who(self, id: str, name: str, waited: float) -> tuple[Caller, Control] | None:
+        if self.ari_calls is not None and (found := self.ari_calls.find(id, 0.0)) is not None:
+            return found
         if self.ami_calls is not None:
-            found.append((self.ami_calls, self._settings.ami.patience))
-        return found
+            return self.ami_calls.find(name, max(LEAST_PATIENCE, self._settings.ami.patience - waited))
+        return None
 
     @property
     def _is_told_of_calls(self) -> bool:

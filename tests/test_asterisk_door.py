@@ -122,6 +122,27 @@ def test_a_caller_whose_sound_was_waited_for_waits_so_much_less_for_his_name(doo
     phone.hang_up()
 
 
+def test_ari_is_asked_for_a_websocket_line_by_the_id_it_gave_and_ami_by_the_channels_name(door, directory):
+    """The name is Asterisk's, and its news may come later than the line: half a second of that lost the call."""
+    asked: list[str] = []
+
+    class Ari:
+        def find(self, line: str, patience: float) -> None:
+            asked.append(line)
+
+        def turn_away(self) -> None: ...
+        def stop(self) -> None: ...
+
+    start = SimpleNamespace(channel_id="esl-agent.esl_agent.m.1", channel="WebSocket/esl_agent/0x7f")
+    directory.find = lambda line, patience: asked.append(line)
+    door._settings = AsteriskSettings(enabled=True, unknown="refuse")
+    door.ari_calls = Ari()
+    door.ami = SimpleNamespace(is_connected=True, close=lambda: None)
+    line = SimpleNamespace(id="ws-1", start=start, channel=start.channel, caller=Caller(), hang_up=lambda: None)
+    door._came_by_websocket(line)
+    assert asked == ["esl-agent.esl_agent.m.1", "WebSocket/esl_agent/0x7f"]
+
+
 def test_calls_leave_nothing_behind_however_they_end_and_without_the_collector(door, desk, directory):
     def descriptors() -> int:
         gevent.idle()

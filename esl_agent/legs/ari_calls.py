@@ -17,11 +17,10 @@ from functools import partial
 from typing import Literal
 
 import gevent
-from gevent.event import Event as Flag
 
 from esl_agent.errors import LegClosed
 from esl_agent.legs.ari import AriClient, Lane, ignored
-from esl_agent.legs.ari_call import DID_VARIABLE, AriCall
+from esl_agent.legs.ari_call import DID_VARIABLE, SETUP_SECONDS, AriCall
 from esl_agent.legs.ari_callee import AriBeside
 from esl_agent.legs.ari_outbound import Outgoing
 from esl_agent.legs.ari_sweep import Sweep
@@ -38,7 +37,7 @@ CALL_VARIABLE = "ESL_AGENT_CALL"
 MAX_STARTING = 200
 #: Seconds that callers have at our stop to be sent on.
 STOP_SECONDS = 2.0
-#: Names of lines that are remembered beyond their calls: three for each, and they come within seconds or never.
+#: Names of lines that are remembered beyond their calls: two for each, and they come within seconds or never.
 MAX_ENDED = 300
 _ENDED = "the call has ended before its line was taken"
 
@@ -84,9 +83,8 @@ class AriCalls:
         self.handed_over: dict[str, AriCall] = {}
         """Calls that have left us, whose callers talk with somebody else: by the caller's channel."""
         self._by_channel: dict[str, AriCall] = {}
-        self._lines: dict[str, AriCall] = {}  # whose line has not come yet: by UUID, by the channel's id and its name
+        self._lines: dict[str, AriCall] = {}  # whose line has not come yet: by UUID and by the channel's id
         self._ended: deque[str] = deque(maxlen=MAX_ENDED)  # lines that nobody asked for before their call ended
-        self._named = Flag()  # one more channel has its name
         self._prefix = Names.prefix(client.app)
         self._sweep = Sweep(client, self)
 
@@ -113,19 +111,16 @@ class AriCalls:
     # Directory
 
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
-        """``line``: the UUID that AudioSocket brings, or of chan_websocket the channel's id, its name or the call's id.
-        Each call's line is found once. Raises LegClosed for the line of a call that has ended meanwhile."""
-        deadline = time.monotonic() + patience
+        """``line``: the UUID that AudioSocket brings, of chan_websocket the channel's id. Both are of our choice: no
+        news of it need be waited for, but the caller is, for as long as a call's setup may last. Each call's line is
+        found once. Raises LegClosed for the line of a call that has ended meanwhile."""
         if line in self._ended:
             raise LegClosed(_ENDED)
-        while (call := self._lines.get(line)) is None:
-            self._named.clear()
-            left = deadline - time.monotonic()
-            if not self._is_websocket or not self._lines or left <= 0 or not self._named.wait(left):
-                return None
+        if (call := self._lines.get(line)) is None:
+            return None
         self._forget_line(call)
         call.line_came()
-        call.settled.wait(max(deadline - time.monotonic(), self._client.timeout))
+        call.settled.wait(max(patience, SETUP_SECONDS))
         if call.steps.has_left:
             raise LegClosed(_ENDED)
         return call.caller, call
@@ -205,7 +200,6 @@ class AriCalls:
         is_media = call is not None and channel.id == call.steps.names.media
         if event.kind == "StasisStart":
             if call is not None and is_media:
-                self._line_named(channel.name, call)
                 call.media_began()
             else:
                 self._came(event, call)
@@ -275,11 +269,6 @@ class AriCalls:
         self._client.ask(Lane(), Request("POST", ("channels", channel, "continue"), is_owed=True), ignored)
 
     # Lines and ends
-
-    def _line_named(self, name: str, call: AriCall) -> None:
-        if call.id in self._lines and name:
-            self._lines[name] = call
-            self._named.set()
 
     def _forget_line(self, call: AriCall) -> list[str]:
         """The names that it had."""

@@ -518,7 +518,7 @@ def test_a_websocket_line_is_found_by_its_channel_whenever_it_comes():
         def connect(media: PretendChannel) -> None:
             found = Found(media.name, None)
             lab.found.append(found)
-            gevent.spawn(lab.take, found, media.name)
+            gevent.spawn(lab.take, found, media.id)
 
         lab.asterisk.on_websocket = connect
         channel, found = lab.talking()
@@ -534,7 +534,7 @@ def test_a_websocket_line_is_found_by_its_channel_whenever_it_comes():
 def test_a_websocket_line_may_be_faster_than_the_news_of_its_channel():
     with AriLab(media="websocket") as lab:
         lab.connected()
-        lab.asterisk.on_websocket = lambda media: gevent.spawn(lab.take, lab.found[0], media.name)
+        lab.asterisk.on_websocket = lambda media: gevent.spawn(lab.take, lab.found[0], media.id)
         lab.found.append(Found("", None))
         lab.asterisk.held = []
         channel = lab.asterisk.call()
