@@ -49,9 +49,9 @@ def cpu_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_of, children))
 
 
-def cpu_of_all(*, interrupts: bool = True) -> float:
-    """... by the whole machine, stolen time included; with its interrupts, or without."""
+def cpu_of_all() -> float:
+    """... by the whole machine, its interrupts and stolen time included."""
     user, nice, system, _idle, _iowait, irq, softirq, stolen = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     )
-    return (user + nice + system + stolen + (irq + softirq) * interrupts) / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")

@@ -115,10 +115,10 @@ def measure(world: World, subject: str, port: int, calls: int, seconds: float) -
 
 
 def cpu(world: World) -> dict[str, float]:
-    """Seconds used so far. The network's interrupts are this benchmark's own."""
+    """Seconds used so far."""
     found = {name: cpu_of(process.pid) for name, process in world.processes.items()}
     found |= {"asterisk": cpu_of(world.switch.pid), "bench": sum(os.times()[:2])}
-    return found | {"everything": cpu_of_all(interrupts=False)}
+    return found | {"everything": cpu_of_all()}
 
 
 MEANING = """
@@ -141,7 +141,7 @@ The agent has a core of its own; Asterisk, sipp, the telephones that measure and
   come.
 - **CPU/call**: of the agent, and of Asterisk (its calls beside included), in shares of a core. **came**: of the
   callers' sound, what came to the agent. **load late**: the telephones' own frames, after their moment. **load CPU**:
-  telephones, sipp and services. **others**: cores used by others, without interrupts.
+  telephones, sipp and services. **others**: cores used by others and by interrupts.
 - **valid**: no, if the telephones were late (p99 over 5 ms, worst over 50), others used more than 0.15 of a core, or
   calls or sound are missing.
 - **noticed after**: from the caller's first voiced packet until the service says so; it is sure after 60 ms of voice,

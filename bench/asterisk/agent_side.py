@@ -1,8 +1,8 @@
 """The measured process of ``bench.asterisk``: the real server, which notes when its frames leave.
 
-Run by bench.asterisk as ``python -m gevent.monkey --module bench.asterisk.agent_side DIRECTORY SUBJECT``. On
-standard input ``settle`` says that all calls are there, ``mark`` begins the measured time, ``finish`` ends it and
-prints what was seen; then it begins anew.
+Run by bench.asterisk as ``python -m gevent.monkey --module bench.asterisk.agent_side DIRECTORY SUBJECT NUMBERS``. On
+standard input ``settle`` says that all calls are there, and echoes of the NUMBERS begin again; ``mark`` begins the
+measured time, ``finish`` ends it and prints what was seen. Then it begins anew.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Stamps:
         self.heard = 0
 
 
-def main(directory: str, subject: str) -> None:
+def main(directory: str, subject: str, measured: str) -> None:
     logging.basicConfig(level=logging.INFO, filename=Path(directory) / "agent.log", format="%(asctime)s %(message)s")
     config = configuration.load(directory)
     kind = EchoServer if subject == "echo" else Server
@@ -125,7 +125,7 @@ def main(directory: str, subject: str) -> None:
     while True:
         wait_for("settle")
         for call in server.reception.calls.values():
-            if isinstance(call.dialogue, EchoDialogue):
+            if isinstance(call.dialogue, EchoDialogue) and call.leg.did in measured.split(","):
                 call.dialogue.begin_again()
         wait_for("mark")
         server.hub_lag.readings.clear()

@@ -162,7 +162,8 @@ class World:
                 did |= {"agent": {"engine": "openai_realtime", "url": url, "api_key_file": f"{directory}/realtime.key"}}
                 did |= {"tts": "embedded"}
             (directory / "dids" / f"{name}.yaml").write_text(yaml.safe_dump(did))
-        self._start("agent", [*_PATCHED, "bench.asterisk.agent_side", str(directory), subject], self.agent_core)
+        command = [*_PATCHED, "bench.asterisk.agent_side", str(directory), subject, ",".join(HUMMERS)]
+        self._start("agent", command, self.agent_core)
         return port
 
     # Calls
