@@ -80,7 +80,8 @@ def test_without_ami_and_ari_a_call_is_taken_and_ended_all_the_same(made, caller
         assert likeness(call.sound.heard(), voice_of(text))[0] > 0.95, text
 
 
-def test_one_call_more_than_may_be_is_the_dialplans(made, caller):
+def test_one_call_more_than_may_be_is_the_dialplans(made, asterisk, caller):
+    """And is not answered by us: the port is closed."""
     agent = made(more="max_calls: 1")
     first, second = caller.dial("5000"), None
     assert first.wait_up(3)
@@ -88,6 +89,8 @@ def test_one_call_more_than_may_be_is_the_dialplans(made, caller):
     second = caller.dial("5001")
     assert hears_the_apology(second)
     assert agent.calls_to("5001") == []
+    told = [line for line in asterisk.log.splitlines() if "5001@ai-unavailable:1" in line][-1]
+    assert "DIALSTATUS=CHANUNAVAIL" in told
     assert first.is_up
     first.hang_up()
 
