@@ -1,6 +1,6 @@
 """A call with a speech-to-speech agent is handed over, and comes back if nobody takes it; the last resort.
 
-As the cascade does it (transferring.py): the agent's words are heard, whoever is called hears a briefing in the DID's
+As the cascade does it (handing.py): the agent's words are heard, whoever is called hears a briefing in the DID's
 own voice. The agent stays connected until somebody has the call.
 """
 
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import math
 
-from esl_agent.audio.pcm import Sound
-from esl_agent.dialogue import events as ev
-from esl_agent.dialogue.actions import AbandonTurn, Action, CloseAgent, Synthesise, Transfer
+from esl_agent.dialogue.actions import Action, CloseAgent
 from esl_agent.dialogue.destinations import Destination, fixed_briefing
+from esl_agent.dialogue.handing import LAST_RESORT, Handing, HandingOver
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.relay_state import Round
 from esl_agent.dialogue.relay_tools import RelayTools
 from esl_agent.dialogue.tools import TransferRequest, tool_message, transfer_result
-from esl_agent.dialogue.transferring import DECIDES, LAST_RESORT, NEWS, Handing
 from esl_agent.dialogue.turn import Kind, Turn
 
 
-class RelayTransfers(RelayTools):
+class RelayTransfers(RelayTools, HandingOver):
     """A floor from which a call may be handed over."""
 
-    _handing: Handing | None = None
     _has_fled = False
     _refuge: TransferRequest | None = None
     """Who gets the call when the words before the last resort were heard."""
@@ -37,7 +34,7 @@ class RelayTransfers(RelayTools):
             super()._end_with(round, now, out)
 
     def _hand_over(self, request: TransferRequest, turn: int, call: str, now: float, out: list[Action]) -> None:
-        """Everything was heard. First the briefing's sound, if there is to be one."""
+        """Everything was heard."""
         handing = self._handing = Handing(request.destination, turn, call, now)
         if self._media_due is not None:
             self._transfer_failed("refused", now, out)
@@ -47,67 +44,7 @@ class RelayTransfers(RelayTools):
         self._drop_reply(now, out)
         self._wish = self._asked = self._caller = None
         self._enter(Phase.TRANSFERRING, now)
-        if request.briefing:
-            handing.briefings = [request.briefing, fixed_briefing(request.destination.briefing)]
-        self._brief(handing, now, out)
-
-    def _brief(self, handing: Handing, now: float, out: list[Action]) -> None:
-        """The briefing's sound, or that of the operator's words alone, or none: better unannounced than not at all."""
-        while handing.briefings:
-            text = handing.briefings.pop(0)
-            if text and text not in handing.briefings:
-                self._turns += 1
-                handing.number, handing.stream = self._turns, None
-                handing.ends = now + self._limits.tts
-                out.append(Synthesise(handing.number, 0, text))
-                return
-        self._send(handing, None, now, out)
-
-    def _send(self, handing: Handing, briefing: Sound | None, now: float, out: list[Action]) -> None:
-        to = handing.destination
-        decides = 2 * briefing.seconds + DECIDES if briefing is not None else 0.0
-        handing.ends = now + to.rings + decides + NEWS
-        handing.is_sent = True
-        out.append(Transfer(to.name, to.target, to.mode, briefing))
-
-    def _briefing_sounds(self, event: ev.Synthesised | ev.SynthesisEnded, now: float, out: list[Action]) -> None:
-        handing = self._briefed(event.turn)
-        if handing is None:
-            return
-        if isinstance(event, ev.SynthesisEnded):
-            if handing.stream is not None:
-                self._send(handing, Sound(bytes(handing.stream.pcm), handing.stream.rate), now, out)
-        elif isinstance(event.audio, Sound):
-            self._send(handing, event.audio, now, out)
-        else:
-            handing.stream = event.audio
-
-    def _briefing_failed(self, number: int, now: float, out: list[Action]) -> None:
-        if (handing := self._briefed(number)) is not None:
-            out.append(AbandonTurn(number))
-            self._brief(handing, now, out)
-
-    def _briefed(self, number: int) -> Handing | None:
-        """The transfer that waits for the sound of turn ``number``."""
-        handing = self._handing
-        waits = self.phase is Phase.TRANSFERRING and handing is not None and not handing.is_sent
-        return handing if waits and handing is not None and handing.number == number else None
-
-    def _away_due(self) -> float:
-        if self.phase is Phase.TRANSFERRING and self._handing is not None:
-            return self._handing.ends
-        return self._since + self._limits.transferred
-
-    def _away_overdue(self, now: float, out: list[Action]) -> None:
-        handing = self._handing
-        if now < self._away_due():
-            return
-        if self.phase is Phase.HANDED_OVER:
-            self._hang_up("NORMAL_CLEARING", now, out)
-        elif handing is None or handing.is_sent:
-            self._transfer_failed("no_answer", now, out)
-        else:
-            self._briefing_failed(handing.number, now, out)
+        self._prepare_briefing(handing, request, now, out)
 
     # What became of it
 
@@ -124,11 +61,6 @@ class RelayTransfers(RelayTools):
         self._rounds.clear()
         out.extend(CloseAgent(number) for number in self._sessions.dismiss())
         self._enter(Phase.HANDED_OVER, now)
-
-    def _transfer_came_back(self, name: str, reason: str, now: float, out: list[Action]) -> None:
-        handing = self._handing
-        if self.phase is Phase.TRANSFERRING and handing and handing.is_sent and handing.destination.name == name:
-            self._transfer_failed(reason, now, out)
 
     def _transfer_failed(self, reason: str, now: float, out: list[Action]) -> None:
         """Nobody took the call: the agent goes on with it."""

@@ -13,7 +13,7 @@ from virtual_line import Frames, Ticks
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.dialogue.events import HungUp, PlaybackBegan, Played, TransferFailed, Transferred
-from esl_agent.dialogue.transferring import DECIDES, NEWS
+from esl_agent.dialogue.handing import DECIDES, NEWS
 from esl_agent.errors import CommandRefused, LegError
 from esl_agent.legs import asterisk_transfer, briefings
 from esl_agent.legs.ami_originate import GRACE
