@@ -171,9 +171,7 @@ class Cascade(Summaries):
     def _on_answered(self, now: float, out: list[Action]) -> None:
         if self.phase is not Phase.WAITING:
             return
-        self._call_ends = now + self._limits.call
-        if 0 < self._limits.warn < self._limits.call:
-            self._warns_at = self._call_ends - self._limits.warn
+        self._begin_time(now)
         if not self._ear.is_open:
             self._media_due = now + self._limits.media
         if self._phrases.greeting and not self._spent:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from esl_agent.dialogue.actions import AbandonUtterance, Action, RetryUtterance
 from esl_agent.dialogue.duties import Duties
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.turn import Kind, Turn
 
-#: Nobody has spoken for so long: a pause in which the caller may be told that the time is almost up.
-WARNING_PAUSE = 1.0
-
 
 class Deadlines(Duties):
     """A floor on which nothing is waited for for ever."""
-
-    _call_ends = math.inf
-    _warns_at = math.inf
-    _is_stopping = False
-    """An operator ends the call, not the clock."""
-    _spent: Literal["", "call", "day"] = ""
-    """Whose budget is used up: nobody's, the call's, or that of all of the DID's calls today."""
 
     def _deadline(self) -> float | None:
         """The first of all deadlines, as of now."""
@@ -81,7 +70,7 @@ class Deadlines(Duties):
         elif self.phase in AWAY:
             self._away_overdue(now, out)
         elif now >= self._call_ends:
-            self._close(self._phrases.ended if self._is_stopping else self._phrases.too_long, now, out)
+            self._time_is_up(now, out)
         elif self._media_due is not None and now >= self._media_due:
             self._close(self._phrases.failure, now, out)
         elif self._is_winding_up:
@@ -107,10 +96,6 @@ class Deadlines(Duties):
         elif (current := self._turn) is not None and now >= current.deadline(limits, self._since):
             self._turn_overdue(current, now, out)
 
-    def _warning_due(self) -> float:
-        """When the caller is told that the time is almost up: once, in a pause."""
-        return max(self._warns_at, self._since + WARNING_PAUSE)
-
     def _turn_overdue(self, turn: Turn, now: float, out: list[Action]) -> None:
         limits = self._limits
         if (lost := turn.overdue_playback(now, limits.playback)) is not None:
@@ -124,19 +109,7 @@ class Deadlines(Duties):
             else:
                 self._tools_overdue(turn, now, out)
 
-    # The budget is spent
-
-    @property
-    def _is_winding_up(self) -> bool:
-        """The budget is spent, and this is the pause in which the call ends."""
-        return bool(self._spent) and self.phase in (Phase.LISTENING, Phase.HOLDING) and self._media_due is None
-
-    def _wind_up(self, now: float, out: list[Action]) -> None:
-        """Where no call of the DID is served any more, the last resort gets it; a dear one is ended."""
-        if self._spent == "day" and self._settings.last_resort.transfer and not self._has_fled:
-            self._give_up(now, out)
-        else:
-            self._close(self._phrases.budget or self._phrases.too_long, now, out)
+    # The budget is spent (call_ends.py)
 
     def _ask(self, now: float, out: list[Action], retries: int = 0) -> None:
         if self._spent:

@@ -27,6 +27,7 @@ from esl_agent.dialogue.actions import (
     StopPlayback,
     ToolSpec,
 )
+from esl_agent.dialogue.call_ends import CallEnds
 from esl_agent.dialogue.ear import Ear
 from esl_agent.dialogue.errands import LastRequest
 from esl_agent.dialogue.phase import Phase
@@ -51,7 +52,7 @@ class Guess:
     """Without case and punctuation."""
 
 
-class Floor:
+class Floor(CallEnds):
     """Whose turn it is (``phase``), the turn in flight, and what was said."""
 
     def __init__(
@@ -74,7 +75,6 @@ class Floor:
         self._settling = Settling()
         self._since = now
         self._closing_ends = 0.0
-        self._media_due: float | None = None
         self._failures = 0
         self._repeats = 0
         self._sounding: tuple[int, int] | None = None

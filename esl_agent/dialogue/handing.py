@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import AbandonTurn, Action, Synthesise, Transfer
+from esl_agent.dialogue.call_ends import CallEnds
 from esl_agent.dialogue.destinations import Destination, fixed_briefing
 from esl_agent.dialogue.phase import Phase
-from esl_agent.dialogue.settings import LimitSettings
 from esl_agent.dialogue.tools import TransferRequest
 
 #: The switch says what became of a transfer within so many seconds after it has stopped ringing.
@@ -40,12 +40,9 @@ class Handing:
     is_sent: bool = False
 
 
-class HandingOver:
+class HandingOver(CallEnds):
     """What every floor does from which a call is handed over. What is done before and afterwards is the floor's."""
 
-    phase: Phase
-    _limits: LimitSettings
-    _since: float
     _turns: int
     _handing: Handing | None = None
 
@@ -122,6 +119,3 @@ class HandingOver:
 
     def _transfer_failed(self, reason: str, now: float, out: list[Action]) -> None:
         """Nobody took the call: the agent goes on with it."""
-
-    def _hang_up(self, cause: str, now: float, out: list[Action]) -> None:
-        """The call ends now."""

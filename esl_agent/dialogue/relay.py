@@ -160,7 +160,7 @@ class Relay(RelayDeadlines):
                 if self.phase in AWAY:
                     self._call_ends, self._is_stopping = now, True  # whoever comes back is told so
                 else:
-                    self._close_with(self._phrases.ended, now, out)
+                    self._close(self._phrases.ended, now, out)
             case ev.BudgetSpent(scope):
                 self._spent = self._spent or scope
             case ev.CommandFailed(what="answer"):
@@ -174,9 +174,7 @@ class Relay(RelayDeadlines):
     def _on_answered(self, now: float, out: list[Action]) -> None:
         if self.phase is not Phase.WAITING:
             return
-        self._call_ends = now + self._limits.call
-        if 0 < self._limits.warn < self._limits.call:
-            self._warns_at = self._call_ends - self._limits.warn
+        self._begin_time(now)
         if not self._has_media:
             self._media_due = now + self._limits.media
         self._enter(Phase.THINKING, now)

@@ -244,9 +244,6 @@ class AgentTurns(RelayFloor):
         if self._phrases.apology and self._caller is None:
             self._say(Kind.APOLOGY, self._phrases.apology, now, out, name="apology")
 
-    def _give_up(self, now: float, out: list[Action]) -> None:
-        """The call cannot go on with this agent."""
-
     def _close_aloud(self, now: float, out: list[Action]) -> None:
         """The last words come from the DID's own voice."""
 

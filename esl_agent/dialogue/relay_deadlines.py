@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from esl_agent.dialogue.actions import AbandonTurn, Action, StopPlayback
-from esl_agent.dialogue.deadlines import WARNING_PAUSE
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_state import Ask, saying
 from esl_agent.dialogue.relay_waiting import RelayWaiting
@@ -17,10 +16,6 @@ MAX_SPEECH = 120.0
 
 class RelayDeadlines(RelayWaiting):
     """A floor on which nothing is waited for for ever."""
-
-    _warns_at = math.inf
-    _is_stopping = False
-    """An operator ends the call, not the clock."""
 
     def _deadline(self) -> float | None:
         """The first of all deadlines, as of now."""
@@ -54,9 +49,6 @@ class RelayDeadlines(RelayWaiting):
         turn = self._turn
         return math.inf if turn is None else turn.deadline(self._limits, self._since)
 
-    def _warning_due(self) -> float:
-        return max(self._warns_at, self._since + WARNING_PAUSE)
-
     def _overdue(self, now: float, out: list[Action]) -> None:
         """Something took too long. Each case moves its own deadline, so this never spins."""
         for turn in self._settling.take(now):
@@ -89,9 +81,9 @@ class RelayDeadlines(RelayWaiting):
     def _talk_overdue(self, now: float, out: list[Action]) -> None:
         phase = self.phase
         if now >= self._call_ends:
-            self._close_with(self._phrases.ended if self._is_stopping else self._phrases.too_long, now, out)
+            self._time_is_up(now, out)
         elif self._media_due is not None and now >= self._media_due:
-            self._close_with(self._phrases.failure, now, out)
+            self._close(self._phrases.failure, now, out)
         elif self._is_winding_up:
             self._wind_up(now, out)
         elif now >= self._keys_due():
@@ -147,19 +139,6 @@ class RelayDeadlines(RelayWaiting):
                 self._wish = Ask(Kind.GREETING, saying(self._phrases.greeting), "greeting")
             self._turn = None
             self._finish(turn, now, out)
-
-    # The budget is spent
-
-    @property
-    def _is_winding_up(self) -> bool:
-        """The budget is spent, and this is the pause in which the call ends."""
-        return bool(self._spent) and self.phase in (Phase.LISTENING, Phase.HOLDING) and self._media_due is None
-
-    def _wind_up(self, now: float, out: list[Action]) -> None:
-        if self._spent == "day" and self._settings.last_resort.transfer and not self._has_fled:
-            self._give_up(now, out)
-        else:
-            self._close_with(self._phrases.budget or self._phrases.too_long, now, out)
 
     # The caller
 

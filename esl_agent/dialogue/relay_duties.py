@@ -8,7 +8,6 @@ caller's language; by the DID's own where the agent is not there, or does not be
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from esl_agent.dialogue.actions import Action, CloseAgent, Gathered
 from esl_agent.dialogue.digits import KEYS, Collector, words
@@ -32,8 +31,6 @@ class RelayDuties(RelayTransfers):
     _aloud_at = math.inf
     """When the DID's own voice says the last words, because the agent has not begun to."""
     _last_words = ""
-    _spent: Literal["", "call", "day"] = ""
-    """Whose budget is used up: nobody's, the call's, or that of all of the DID's calls today."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -144,11 +141,11 @@ class RelayDuties(RelayTransfers):
             phrase = self._phrases.still_there[self._silences - 1]
             self._wish = Ask(Kind.PROMPT, saying(phrase), "still_there")
         else:
-            self._close_with(self._phrases.goodbye, now, out)
+            self._close(self._phrases.goodbye, now, out)
 
     # The last words
 
-    def _close_with(self, words: str, now: float, out: list[Action]) -> None:
+    def _close(self, words: str, now: float, out: list[Action]) -> None:
         if self.phase in (Phase.CLOSING, Phase.OVER):
             return
         self._caller = None

@@ -20,6 +20,7 @@ from esl_agent.dialogue.actions import (
     StopPlayback,
     TruncateReply,
 )
+from esl_agent.dialogue.call_ends import CallEnds
 from esl_agent.dialogue.phase import AWAY, Phase
 from esl_agent.dialogue.relay_sessions import Sessions
 from esl_agent.dialogue.relay_settings import RelaySettings
@@ -36,7 +37,7 @@ FIXED = (Phase.WAITING, Phase.CLOSING, Phase.OVER, *AWAY)
 UNTOLD = (Kind.APOLOGY, Kind.FILLER)
 
 
-class RelayFloor:
+class RelayFloor(CallEnds):
     """Whose turn it is (``phase``), the turn in flight, and what was said. Every method appends orders to ``out``."""
 
     def __init__(

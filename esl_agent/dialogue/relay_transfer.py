@@ -6,8 +6,6 @@ own voice. The agent stays connected until somebody has the call.
 
 from __future__ import annotations
 
-import math
-
 from esl_agent.dialogue.actions import Action, CloseAgent
 from esl_agent.dialogue.destinations import Destination, fixed_briefing
 from esl_agent.dialogue.handing import LAST_RESORT, Handing, HandingOver
@@ -21,11 +19,8 @@ from esl_agent.dialogue.turn import Kind, Turn
 class RelayTransfers(RelayTools, HandingOver):
     """A floor from which a call may be handed over."""
 
-    _has_fled = False
     _refuge: TransferRequest | None = None
     """Who gets the call when the words before the last resort were heard."""
-    _media_due: float | None = None
-    _call_ends = math.inf
 
     def _end_with(self, round: Round, now: float, out: list[Action]) -> None:
         if isinstance(round.last, TransferRequest):
@@ -69,7 +64,7 @@ class RelayTransfers(RelayTools, HandingOver):
             self._media_due = now + self._limits.media
         round = next((each for each in self._rounds if handing and handing.call and each.last_id == handing.call), None)
         if handing is None or round is None:
-            self._close_with(self._phrases.failure, now, out)
+            self._close(self._phrases.failure, now, out)
             return
         self._enter(Phase.THINKING, now)
         if now < self._call_ends:
@@ -88,7 +83,7 @@ class RelayTransfers(RelayTools, HandingOver):
         self._reply = None
         out.extend(CloseAgent(number) for number in self._sessions.dismiss())
         if not isinstance(found, Destination):
-            self._close_with(self._phrases.failure, now, out)
+            self._close(self._phrases.failure, now, out)
             return
         self._has_fled = True
         request = TransferRequest(found, briefing=fixed_briefing(found.briefing))
@@ -110,9 +105,6 @@ class RelayTransfers(RelayTools, HandingOver):
         request, self._refuge = self._refuge, None
         if request is not None:
             self._hand_over(request, 0, "", now, out)
-
-    def _close_with(self, words: str, now: float, out: list[Action]) -> None:
-        """Say the last words, then hang up."""
 
     def _need_agent(self, now: float, out: list[Action]) -> None:
         """Have the agent connected, if it is not."""

@@ -19,8 +19,6 @@ from esl_agent.dialogue.turn import Kind, Turn
 class Transferring(ToolTurns, HandingOver):
     """A floor from which a call may be handed over."""
 
-    _has_fled = False
-
     def _hand_over(self, request: TransferRequest, turn: int, call: str, now: float, out: list[Action]) -> None:
         """Everything was heard."""
         self._ear.rest()
