@@ -11,7 +11,6 @@ import logging
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -20,6 +19,7 @@ from gevent.event import Event as Flag
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError, UnsafeText, WireError
 from esl_agent.legs.esl_outcome import Deadlines, Outcome, guarded
+from esl_agent.legs.outgoing import Outgoing
 from esl_agent.wire import ami
 from esl_agent.wire.esl_commands import safe_text
 
@@ -81,9 +81,7 @@ class AmiLink:
         self._token = secrets.token_hex(4)
         self._pending: dict[str, Pending] = {}
         self._listing: Pending | None = None  # whose list is coming
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
-        self._writer: gevent.Greenlet | None = None
+        self._outgoing = Outgoing(sock, peer, self.close)
         self._ended = Flag()
         self._has_banner = Flag()
         with suppress(OSError):
@@ -128,11 +126,11 @@ class AmiLink:
             pending.fail(LegClosed(self.closed_because))
         elif len(self._pending) >= MAX_OUTSTANDING:
             pending.fail(LegError(f"{self.peer} owes {len(self._pending)} answers: {name!r} was not sent"))
-        elif self._unsent_bytes + len(data) > MAX_UNSENT_BYTES:
-            pending.fail(LegError(f"{self.peer} does not read: {self._unsent_bytes} bytes wait, {name!r} dropped"))
+        elif (waiting := self._outgoing.waiting) + len(data) > MAX_UNSENT_BYTES:
+            pending.fail(LegError(f"{self.peer} does not read: {waiting} bytes wait, {name!r} dropped"))
         else:
             self._pending[action_id] = pending
-            self._write(data)
+            self._outgoing.write(data)
         return pending
 
     def close(self, reason: str) -> None:
@@ -141,10 +139,7 @@ class AmiLink:
             return
         self.closed_because = reason
         self.deadlines.close()
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
-        self._unsent.clear()
+        self._outgoing.close()
         for pending in list(self._pending.values()):
             pending.fail(LegClosed(reason))
         guarded(self._on_closed, reason)
@@ -154,36 +149,6 @@ class AmiLink:
 
     def _is_reader(self) -> bool:
         return gevent.getcurrent() is self._reader
-
-    def _write(self, data: bytes) -> None:
-        if not self._unsent:
-            try:
-                sent = self._sock.send(data, timeout=0.0)  # type: ignore[call-arg]  # gevent's socket: do not wait
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                log.debug("%s: cannot write: %s", self.peer, error)  # the reader, woken, tells the end
-                with suppress(OSError):
-                    self._sock.shutdown(socket.SHUT_WR)
-                return
-            data = data[sent:]
-            if not data:
-                return
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        if self._writer is None:
-            self._writer = gevent.spawn(self._flush)
-
-    def _flush(self) -> None:
-        try:
-            while self._unsent:
-                self._sock.sendall(self._unsent[0])
-                if self._unsent:  # close() may have emptied it meanwhile
-                    self._unsent_bytes -= len(self._unsent.popleft())
-        except OSError as error:
-            self.close(f"{self.peer}: cannot write: {error}")
-        finally:
-            self._writer = None
 
     def _read(self) -> None:
         try:

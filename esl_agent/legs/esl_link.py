@@ -18,6 +18,7 @@ from gevent.event import Event as Flag
 
 from esl_agent.errors import CommandRefused, LegClosed, LegError, WireError
 from esl_agent.legs.esl_outcome import Deadlines, Outcome, guarded
+from esl_agent.legs.outgoing import Outgoing
 from esl_agent.wire import esl
 from esl_agent.wire.esl_commands import name_of
 
@@ -76,10 +77,8 @@ class Link:
         self._closed_error = closed_error
         self._parser = esl.Parser(limits)
         self._awaited: deque[Pending] = deque()
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
+        self._outgoing = Outgoing(sock, peer, self.close)
         self._max_unsent_bytes = max_unsent_bytes
-        self._writer: gevent.Greenlet | None = None
         self._ended = Flag()
         _tune(sock)
         self._reader = gevent.spawn(self._read)
@@ -101,13 +100,11 @@ class Link:
         pending.reply, pending.sent_at = None, time.monotonic()
         if self.closed_because is not None:
             pending.fail(self._closed_error(self.closed_because))
-        elif self._unsent and self._unsent_bytes + len(command) > self._max_unsent_bytes:
-            pending.fail(
-                LegError(f"{self.peer} does not read: {self._unsent_bytes} bytes wait, {pending.what!r} dropped")
-            )
+        elif (waiting := self._outgoing.waiting) and waiting + len(command) > self._max_unsent_bytes:
+            pending.fail(LegError(f"{self.peer} does not read: {waiting} bytes wait, {pending.what!r} dropped"))
         else:
             self._awaited.append(pending)
-            self._write(command)
+            self._outgoing.write(command)
         return pending
 
     def is_reader(self) -> bool:
@@ -116,7 +113,7 @@ class Link:
 
     def greenlets(self) -> int:
         """How many greenlets work for this connection: one, two while the peer's window is full, none after the end."""
-        return sum(each is not None and not each.dead for each in (self._reader, self._writer))
+        return (not self._reader.dead) + self._outgoing.is_writing
 
     def close(self, reason: str) -> None:
         """Ends the connection now. Idempotent, never blocks, never raises."""
@@ -124,10 +121,7 @@ class Link:
             return
         self.closed_because = reason
         self.deadlines.close()
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
-        self._unsent.clear()
+        self._outgoing.close()
         error = self._closed_error(reason)
         while self._awaited:
             self._awaited.popleft().fail(error)
@@ -138,37 +132,6 @@ class Link:
     def wait_closed(self, timeout: float) -> bool:
         """Whether the connection has ended, after at most ``timeout`` seconds."""
         return bool(self._ended.wait(timeout))
-
-    def _write(self, command: bytes) -> None:
-        if not self._unsent:
-            try:
-                sent = self.sock.send(command, timeout=0.0)  # type: ignore[call-arg]  # gevent's socket: do not wait
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                # The reader, woken, may still hold replies that came before the end: the end is its to tell.
-                log.debug("%s: cannot write: %s", self.peer, error)
-                with suppress(OSError):
-                    self.sock.shutdown(socket.SHUT_WR)
-                return
-            command = command[sent:]
-            if not command:
-                return
-        self._unsent.append(command)
-        self._unsent_bytes += len(command)
-        if self._writer is None:
-            self._writer = gevent.spawn(self._flush)
-
-    def _flush(self) -> None:
-        try:
-            while self._unsent:
-                self.sock.sendall(self._unsent[0])
-                if self._unsent:  # close() may have emptied it meanwhile
-                    self._unsent_bytes -= len(self._unsent.popleft())
-        except OSError as error:
-            self.close(f"{self.peer}: cannot write: {error}")
-        finally:
-            self._writer = None
 
     def _read(self) -> None:
         try:

@@ -328,7 +328,7 @@ def test_there_is_a_most_of_actions_under_way(server, connect, monkeypatch):
 def test_a_peer_that_does_not_read_costs_no_more_than_a_limit(server, connect, monkeypatch):
     monkeypatch.setattr(ami_link, "MAX_UNSENT_BYTES", 2000)
     client = connect()
-    client._link._unsent.append(b"")  # as while the peer's window is full
+    client._link._outgoing._unsent.append(b"")  # as while the peer's window is full
     found = []
     for _ in range(6):
         client.send("Setvar", [("Value", "x" * 900)], found.append)
