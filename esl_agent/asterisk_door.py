@@ -36,7 +36,7 @@ from esl_agent.legs.briefings import Briefings
 from esl_agent.legs.media_websocket import MediaWebSocketMedia
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.media_websocket_server import MediaWebSocketServer
-from esl_agent.legs.outbound import OnNews
+from esl_agent.legs.outbound import CallOut, OnNews
 from esl_agent.legs.playout_clock import PlayoutClock
 from esl_agent.legs.ring_back import RingBack
 from esl_agent.mailbox import Mailbox
@@ -173,20 +173,11 @@ class AsteriskDoor:
         """Call ``number``; whoever answers talks with the agent of ``did``. Nothing that costs money begins before the
         answer. Raises LegError."""
         out = self._settings.outbound
+        call = CallOut(number, did, out.trunk, out.caller_id, out.timeout)
         if self.ari_calls is not None:
-            return self.ari_calls.originate(
-                number, on_news, did=did, trunk=out.trunk, caller_id=out.caller_id, timeout=out.timeout
-            )
+            return self.ari_calls.originate(call, on_news)
         if self._dialler is not None:
-            return self._dialler.originate(
-                number,
-                on_news,
-                did=did,
-                trunk=out.trunk,
-                context=out.context,
-                caller_id=out.caller_id,
-                timeout=out.timeout,
-            )
+            return self._dialler.originate(call, on_news, context=out.context)
         raise LegError("calls are made through ARI or AMI; see asterisk.ari and asterisk.ami in agent.yaml")
 
     # A call comes

@@ -16,7 +16,7 @@ from esl_agent.config import Config
 from esl_agent.errors import ConfigError, LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_originate import AmiDialler
-from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, OutboundNews, Rang
+from esl_agent.legs.outbound import CalleeAnswered, CallFailed, CallOut, EarlyMediaBegan, OutboundNews, Rang
 from esl_agent.secret import beside
 from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
@@ -47,15 +47,8 @@ def run(config: Config, number: str, did: str, out: TextIO) -> int:
             )
         news: Queue[OutboundNews] = Queue()
         to = settings.outbound
-        outgoing = dialler.originate(
-            number,
-            news.put,
-            did=did,
-            trunk=to.trunk,
-            context=to.context,
-            caller_id=to.caller_id,
-            timeout=to.timeout,
-        )
+        call = CallOut(number, did, to.trunk, to.caller_id, to.timeout)
+        outgoing = dialler.originate(call, news.put, context=to.context)
         try:
             return _tell(news, to.timeout + SLACK_SECONDS, out)
         except KeyboardInterrupt:

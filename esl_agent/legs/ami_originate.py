@@ -12,7 +12,7 @@ from esl_agent.errors import CommandRefused, LegClosed, LegError
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_dial import AmiDial
 from esl_agent.legs.esl_outcome import guarded
-from esl_agent.legs.outbound import OnNews, OutboundNews
+from esl_agent.legs.outbound import CallOut, OnNews, OutboundNews
 from esl_agent.legs.plain_value import plain
 from esl_agent.wire.ami import Message
 from esl_agent.wire.esl_commands import safe_text
@@ -134,34 +134,22 @@ class AmiDialler:
         client.on_event("OriginateResponse", self._originated)
         client.on_connected(self._connected)
 
-    def originate(
-        self,
-        number: str,
-        on_news: OnNews,
-        *,
-        did: str,
-        trunk: str,
-        context: str,
-        caller_id: str = "",
-        timeout: float = 45.0,
-        variables: Mapping[str, str] | None = None,
-    ) -> AmiOutgoing:
-        """Call ``number`` through the PJSIP endpoint ``trunk``; whoever answers is given to extension ``did`` of
-        ``context``. ``timeout``: seconds that it may ring. ``variables``: of the callee's channel; their values
-        (outside text) in one line and cut. Raises LegError for what cannot be dialled, and without a connection."""
+    def originate(self, call: CallOut, on_news: OnNews, *, context: str) -> AmiOutgoing:
+        """Whoever answers is given to extension ``did`` of ``context``. The variables' values are put in one line and
+        cut. Raises LegError for what cannot be dialled, and without a connection."""
         for what, text, pattern in (
-            ("the number", number, _NUMBER),
-            ("the trunk", trunk, _TRUNK),
+            ("the number", call.number, _NUMBER),
+            ("the trunk", call.trunk, _TRUNK),
         ):
             _check(what, text, pattern)
         return self.call(
-            f"PJSIP/{number}@{trunk}",
+            f"PJSIP/{call.number}@{call.trunk}",
             on_news,
             context=context,
-            exten=did,
-            caller_id=caller_id,
-            timeout=timeout,
-            variables={**(variables or {}), DID_VARIABLE: did},
+            exten=call.did,
+            caller_id=call.caller_id,
+            timeout=call.timeout,
+            variables={**call.variables, DID_VARIABLE: call.did},
         )
 
     def call(
@@ -175,7 +163,7 @@ class AmiDialler:
         timeout: float = 45.0,
         variables: Mapping[str, str] | None = None,
     ) -> AmiOutgoing:
-        """The same for any ``endpoint`` (``PJSIP/1002``): whoever answers is given to extension ``exten``."""
+        """Call any ``endpoint`` (``PJSIP/1002``): whoever answers is given to extension ``exten``. Raises LegError."""
         for what, text, pattern in (
             ("the endpoint", endpoint, _ENDPOINT),
             ("the caller id", caller_id, _CALLER_ID),

@@ -25,7 +25,7 @@ from esl_agent.legs.ari_callee import AriBeside
 from esl_agent.legs.ari_outbound import Outgoing
 from esl_agent.legs.ari_sweep import Sweep
 from esl_agent.legs.asterisk import Caller, Control
-from esl_agent.legs.outbound import OnNews
+from esl_agent.legs.outbound import CallOut, OnNews
 from esl_agent.wire.ari import AriEvent, Channel, Request, did_and_variables
 from esl_agent.wire.ari_call import Names, StasisCall
 
@@ -132,24 +132,12 @@ class AriCalls:
 
     # Calls we make
 
-    def originate(
-        self,
-        number: str,
-        on_news: OnNews,
-        *,
-        did: str,
-        trunk: str,
-        caller_id: str = "",
-        timeout: float = 45.0,
-        variables: Mapping[str, str] | None = None,
-    ) -> Outgoing:
-        """Call ``number``; who answers talks with the agent of ``did``. ``timeout``: seconds that it may ring.
-        ``variables``: of the callee's channel, and of the call. Raises LegError for what cannot be dialled."""
+    def originate(self, call: CallOut, on_news: OnNews) -> Outgoing:
+        """The variables are the call's too. Raises LegError for what cannot be dialled."""
         names = Names(self._client.app, str(uuid.uuid4()))  # from the kernel's random numbers: no stranger guesses it
-        kept = dict(variables or {})
-        callee = Caller(names.callee, did, number, "", kept)
+        callee = Caller(names.callee, call.did, call.number, "", dict(call.variables))
         outgoing = Outgoing(self._client, names, on_news, partial(self._answered, names, callee), self._outgoing_over)
-        outgoing.dial(number, trunk, caller_id=caller_id, timeout=timeout, variables=kept)
+        outgoing.dial(call)
         self.outgoing[outgoing.id] = outgoing
         return outgoing
 

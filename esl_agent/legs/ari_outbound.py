@@ -15,7 +15,16 @@ import gevent
 
 from esl_agent.errors import LegError
 from esl_agent.legs.ari import AriClient, Lane, ignored
-from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, OnNews, Rang, Reason, reason_of
+from esl_agent.legs.outbound import (
+    CalleeAnswered,
+    CallFailed,
+    CallOut,
+    EarlyMediaBegan,
+    OnNews,
+    Rang,
+    Reason,
+    reason_of,
+)
 from esl_agent.wire.ari import AriEvent, Channel, Reply, Request, one_line
 from esl_agent.wire.ari_call import Names
 
@@ -56,14 +65,15 @@ class Outgoing:
         """Asterisk has said that its channel is there."""
         self._timer: gevent.Greenlet | None = None
 
-    def dial(self, number: str, trunk: str, *, caller_id: str, timeout: float, variables: Mapping[str, str]) -> None:
-        """``timeout``: seconds that it may ring. Raises LegError for what cannot be dialled."""
-        for text, pattern in ((number, _NUMBER), (trunk, _TRUNK)):
+    def dial(self, call: CallOut) -> None:
+        """Raises LegError for what cannot be dialled."""
+        for text, pattern in ((call.number, _NUMBER), (call.trunk, _TRUNK)):
             _check(text, pattern)
-        self.call(f"PJSIP/{number}@{trunk}", caller_id=caller_id, timeout=timeout, variables=variables)
+        endpoint = f"PJSIP/{call.number}@{call.trunk}"
+        self.call(endpoint, caller_id=call.caller_id, timeout=call.timeout, variables=call.variables)
 
     def call(self, endpoint: str, *, caller_id: str, timeout: float, variables: Mapping[str, str]) -> None:
-        """The same for any ``endpoint`` (``PJSIP/1002``)."""
+        """The same for any ``endpoint`` (``PJSIP/1002``). ``timeout``: seconds that it may ring."""
         for text, pattern in ((endpoint, _ENDPOINT), (caller_id, _CALLER_ID)):
             _check(text, pattern)
         seconds = max(1, math.ceil(timeout))

@@ -9,8 +9,8 @@ How a SIP answer becomes a cause: ``res_pjsip.c`` ``ast_sip_hangup_sip2cause``, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Reason = Literal[
@@ -24,6 +24,21 @@ Reason = Literal[
     "cancelled",  # by us
     "failed",  # anything else
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOut:
+    """A call to be made: to ``number`` through the PJSIP endpoint ``trunk``. Who answers talks with the agent of
+    ``did``. What of it cannot be dialled, AMI and ARI say themselves."""
+
+    number: str
+    did: str
+    trunk: str
+    caller_id: str = ""
+    timeout: float = 45.0
+    """Seconds that it may ring."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the callee's channel; the values are outside text."""
 
 
 @dataclass(frozen=True, slots=True)

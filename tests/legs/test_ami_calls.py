@@ -17,7 +17,7 @@ from esl_agent.legs import ami_calls, ami_control, ami_originate
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
 from esl_agent.legs.ami_originate import AmiDialler
-from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, Rang
+from esl_agent.legs.outbound import CalleeAnswered, CallFailed, CallOut, EarlyMediaBegan, Rang
 from esl_agent.legs.plain_value import MAX_VALUE_BYTES, plain
 from esl_agent.testing.pretend_ami import PretendAmi
 from tests.legs.until import until
@@ -446,9 +446,9 @@ def test_a_call_that_is_over_is_freed_without_the_collector(server, calls):
 # Calls we make
 
 
-def dial(calls, news, number="4930123", **options):
-    options = {"did": "4930555", "trunk": "trunk", "context": "ai-outbound", **options}
-    return calls.dialler.originate(number, news.append, **options)
+def dial(calls, news, number="4930123", context="ai-outbound", **options):
+    call = CallOut(number, **{"did": "4930555", "trunk": "trunk", **options})
+    return calls.dialler.originate(call, news.append, context=context)
 
 
 @pytest.mark.parametrize("hangup_comes_first", [False, True])

@@ -7,7 +7,7 @@ from ari_lab import AriLab, Told
 
 from esl_agent.errors import LegError
 from esl_agent.legs import ari, ari_outbound, ari_sweep
-from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, Rang
+from esl_agent.legs.outbound import CalleeAnswered, CallFailed, CallOut, EarlyMediaBegan, Rang
 from esl_agent.testing.pretend_ari_http import Trouble
 
 
@@ -27,8 +27,8 @@ def lab():
 class Called:
     def __init__(self, lab: AriLab, number: str = "+4930555", **options) -> None:
         self.news = []
-        options = {"did": "4930123", "trunk": "trunk", "timeout": 30.0, **options}
-        self.outgoing = lab.calls.originate(number, self.news.append, **options)
+        call = CallOut(number, **{"did": "4930123", "trunk": "trunk", "timeout": 30.0, **options})
+        self.outgoing = lab.calls.originate(call, self.news.append)
         self.id = self.outgoing.id
 
 
