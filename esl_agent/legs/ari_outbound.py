@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds beyond Asterisk's own ring timeout after which we end the call ourselves.
 GRACE = 5.0
-_NUMBER = re.compile(r"[0-9A-Za-z*#+_.-]{1,64}")
+_NUMBER = re.compile(r"[+]?[0-9*#]{1,40}")
 _TRUNK = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _ENDPOINT = re.compile(r"[A-Z][A-Za-z0-9]{1,15}/[A-Za-z0-9@._:*#+-]{1,160}")
 _CALLER_ID = re.compile(r"[+0-9]{0,20}")
