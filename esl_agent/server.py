@@ -118,7 +118,10 @@ class Server:
 
     def _reload(self) -> bool:
         try:
-            lineup = make_lineup(gevent.get_hub().threadpool.apply(configuration.load, (self._directory,)))
+            read = gevent.get_hub().threadpool.apply(_read, (self._directory,))
+            if isinstance(read, ConfigError):
+                raise read
+            lineup = make_lineup(read)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("reload refused: %s", problem)
@@ -171,3 +174,11 @@ class Server:
             log.warning("interrupted twice: stopping at once")
             gevent.spawn(self.stop)
         self._begin_drain()
+
+
+def _read(directory: Path) -> Config | ConfigError:
+    """In a thread of gevent's pool, which prints what is raised in it."""
+    try:
+        return configuration.load(directory)
+    except ConfigError as error:
+        return error
