@@ -7,18 +7,18 @@ The protocol has no password. Whoever may connect can say that it is a call: ``a
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
 from gevent.event import Event as Flag
-from gevent.server import StreamServer
 
 from esl_agent.errors import LegError
+from esl_agent.legs.allowed import Allowed
 from esl_agent.legs.audiosocket_line import GOODBYE_SECONDS, AudioSocketLine
 from esl_agent.legs.esl_outcome import guarded
+from esl_agent.legs.sound_connection import Acceptor
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,6 @@ MAX_STRANGERS = 200
 HANDSHAKE_SECONDS = 5.0
 #: Seconds until the port is tried again that somebody else took while it was closed.
 REOPEN_SECONDS = 1.0
-
-
-class _Acceptor(StreamServer):
-    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub."""
-
-    def do_close(self, *_: Any) -> None:
-        """The connection closes its own socket."""
 
 
 class AudioSocketServer:
@@ -67,9 +60,9 @@ class AudioSocketServer:
         self._address = (host, port)
         self._on_line = on_line
         self._on_named = on_named
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
+        self._allowed = Allowed(allow)
         self._handshake = handshake
-        self._acceptor: _Acceptor | None = None
+        self._acceptor: Acceptor | None = None
         self._is_open = False
         self._reopening: Any = None
         self._lines: dict[str, AudioSocketLine] = {}
@@ -94,7 +87,7 @@ class AudioSocketServer:
         log.info("audiosocket: listening at %s:%d", self._address[0], self.bound_port)
 
     def _listen(self) -> None:
-        acceptor = _Acceptor(self._address, self._accept, backlog=1024, spawn=None)
+        acceptor = Acceptor(self._address, self._accept, backlog=1024, spawn=None)
         try:
             acceptor.start()
         except OSError as error:
@@ -147,7 +140,7 @@ class AudioSocketServer:
             line.drop("the server stops")
 
     def _accept(self, sock: Any, peer: Any) -> None:
-        if not self._may_enter(str(peer[0])):
+        if not self._allowed.admits(peer):
             self.refused += 1
             log.warning("audiosocket: %s is not in asterisk.audiosocket.allow; closed", peer[0])
             sock.close()
@@ -160,11 +153,6 @@ class AudioSocketServer:
             self._connections.add(line)
             self._is_empty.clear()
             line.start()
-
-    def _may_enter(self, address: str) -> bool:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        return not self._networks or any(ip in network for network in self._networks)
 
     # what lines tell
 

@@ -9,7 +9,6 @@ is accepted, and FreeSWITCH waits in the kernel's queue (it has 24 s of patience
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from esl_agent.errors import LegClosed, LegError
+from esl_agent.legs.allowed import Allowed
 from esl_agent.legs.esl_call import EslCall
 from esl_agent.wire import esl_commands as commands
 
@@ -97,7 +97,7 @@ class Door:
         """Calls admitted and not yet ended."""
         self.admitted = self.refused = self.turned_away = self.handshake_failures = self.failed_applications = 0
         self.is_draining = False
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
+        self._allowed = Allowed(allow)
         self._refusal_cause = refusal_cause
         self._handshake_timeout = handshake_timeout
         self._refusal_timeout = refusal_timeout
@@ -170,7 +170,7 @@ class Door:
         raise LegError(f"cannot listen for FreeSWITCH at {self.bind_address}: {'; '.join(failures)}")
 
     def _on_accept(self, sock: socket.socket, address: Any) -> None:
-        if not self._may_enter(address):
+        if not self._allowed.admits(address):
             self.turned_away += 1
             log.warning("event socket: %s is not among the allowed addresses; closed", address)
             sock.close()
@@ -188,15 +188,6 @@ class Door:
                 self.connection_count -= 1
                 if not self.connection_count:
                     self._idle.set()
-
-    def _may_enter(self, address: Any) -> bool:
-        if not self._networks:
-            return True
-        if not isinstance(address, tuple):
-            return False
-        peer = ipaddress.ip_address(address[0].partition("%")[0])
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        return any(peer in network for network in self._networks)
 
     def _serve(self, call: EslCall) -> None:
         try:

@@ -8,7 +8,6 @@ request's parameters: with ``v(...)`` these stay on Asterisk's shared client and
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from gevent import get_hub
 from gevent.event import Event as Flag
 
 from esl_agent.errors import LegError, WireError
+from esl_agent.legs.allowed import Allowed
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.sound_connection import Acceptor, Allowance, SoundConnection
 from esl_agent.wire import chan_websocket as wire
@@ -57,7 +57,7 @@ class MediaWebSocketServer:
         self.refused = 0
         """Connections of which no call came."""
         self._address = (host, port)
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in allow]
+        self._allowed = Allowed(allow)
         self._max_lines = max_lines
         self._acceptor: Acceptor | None = None
         self._connections: set[_Connection] = set()
@@ -103,7 +103,7 @@ class MediaWebSocketServer:
 
     def _accept(self, sock: Any, peer: Any) -> None:
         why = ""
-        if not self._may_enter(peer):
+        if not self._allowed.admits(peer):
             why = "is not among the allowed addresses"
         elif len(self._connections) >= self._max_lines:
             why = f"finds {self._max_lines} lines already"
@@ -116,15 +116,6 @@ class MediaWebSocketServer:
             self._connections.add(connection)
             self._is_empty.clear()
             connection.start()
-
-    def _may_enter(self, peer: Any) -> bool:
-        if not self._networks:
-            return True
-        if not isinstance(peer, tuple):
-            return False
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
 
     def name(self, channel_id: str) -> str:
         """A safe name for a line that no other line has now."""

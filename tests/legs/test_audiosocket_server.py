@@ -497,7 +497,11 @@ def test_only_those_who_are_allowed_may_connect(calls, allow, is_in):
 
 def test_an_ipv4_address_is_known_in_its_ipv6_clothes():
     server = AudioSocketServer("::", 0, lambda line: None, allow=("127.0.0.0/8",))
-    assert [server._may_enter(each) for each in ("::ffff:127.0.0.1", "::1", "fe80::1%eth0")] == [True, False, False]
+    assert [server._allowed.admits((each, 5000)) for each in ("::ffff:127.0.0.1", "::1", "fe80::1%eth0")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_connections_that_say_nothing_do_not_pile_up_and_calls_go_on(server, calls, monkeypatch):

@@ -176,7 +176,7 @@ def test_only_the_allowed_may_enter() -> None:
 )
 def test_addresses_are_judged_in_every_notation(address: Any, may: bool) -> None:
     listener = Door(application=hold, allow=["10.0.0.0/8", "fe80::/16"])
-    assert listener._may_enter(address) is may
+    assert listener._allowed.admits(address) is may
 
 
 def test_draining_refuses_new_calls_lets_the_running_finish_and_then_stops_listening() -> None:
