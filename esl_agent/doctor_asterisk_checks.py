@@ -15,7 +15,6 @@ from esl_agent.doctor_checks import Finding, Findings, Mark
 Gate = Mapping[int, int]
 KEYS: Gate = {20: 14, 22: 4}
 TYPED_RATES: Gate = {20: 17, 21: 12, 22: 7, 23: 1}
-WEBSOCKET: Gate = {20: 16, 21: 12, 22: 6, 23: 0}
 WEBSOCKET_JSON: Gate = {20: 18, 22: 8, 23: 2}
 
 #: AMI actions that stand for a class of manager.conf's ``write``, and what does not work without it.

@@ -99,7 +99,7 @@ for package in "$work"/debs/*.deb; do
 done
 
 libraries=usr/lib/$triplet
-[ -e "$work/root/$libraries/$loader" ] || give_up "the packages are not laid out as expected: no $libraries/$loader"
+[ -e "$work/root/$libraries/$loader" ] || give_up "the packages are not laid out as expected: their loader is missing"
 cat >"$work/run" <<RUN
 #!/bin/sh
 # Asterisk with its own libraries, whatever this machine has. LD_LIBRARY_PATH stays unset: children would inherit it.
