@@ -19,6 +19,8 @@ from esl_agent.server import Server
 from esl_agent.testing.caller import recording
 from esl_agent.testing.line import louder, resample, trim
 from esl_agent.testing.providers import CannedLlm
+from esl_agent.testing.sip_phone import SipCall
+from tests.asterisk.likeness import likeness
 from tests.asterisk.switch import RealAsterisk, free_ports
 
 #: A number each for the doors of conf/asterisk's dialplan, with what the callers of the tests dial before it.
@@ -196,3 +198,15 @@ def until(
     while not condition():
         assert time.monotonic() < end, f"never came true; {why()}"
         gevent.sleep(every)
+
+
+def assert_they_hear(*calls: SipCall, sound: Sound) -> None:
+    """Each of ``calls`` says ``sound``, and each hears all of it."""
+    for call in calls:
+        call.sound.say(sound)
+    until(lambda: not any(call.sound.is_speaking for call in calls))
+
+    def is_heard() -> bool:
+        return all(likeness(call.sound.heard(), sound)[0] > 0.95 for call in calls)
+
+    until(is_heard, 3.0, lambda: [likeness(call.sound.heard(), sound)[0] for call in calls], every=0.1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import gevent
 import pytest
 
 from esl_agent.dialogue.actions import ToolCall
@@ -13,7 +12,7 @@ from esl_agent.testing.caller import BargeIn, HangUp, Press, PretendCaller, Say,
 from esl_agent.testing.line import telephone, trim
 from esl_agent.testing.providers import GOODBYE
 from esl_agent.testing.sip_phone import Answer, SipCall, SipPhone
-from tests.asterisk.agent import DOORS, GREETING, LONG, REPLY, Agent, until, voice_of
+from tests.asterisk.agent import DOORS, GREETING, LONG, REPLY, Agent, assert_they_hear, until, voice_of
 from tests.asterisk.likeness import likeness
 from tests.asterisk.switch import RealAsterisk
 from tests.system.service import Traces
@@ -136,12 +135,7 @@ def test_a_caller_who_asks_for_a_person_is_put_through_at_every_door(agent, call
     for door in DOORS:
         assert agent.facts(only_call(agent, door), "transferred") == [{"name": "desk"}], door
     assert all(call.is_up for call in calls.values()), "the caller is still there"
-    for call in (*calls.values(), *carrier.calls):
-        call.sound.say(TALK)
-    gevent.sleep(TALK.seconds + 0.5)
-    for call in (*calls.values(), *carrier.calls):
-        score, _ = likeness(call.sound.heard(), TALK)
-        assert score > 0.95, (score, agent.story())
+    assert_they_hear(*calls.values(), *carrier.calls, sound=TALK)
     for call in carrier.calls:
         call.hang_up()
     assert all(call.wait_over(5) for call in calls.values())

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import gevent
 import pytest
 
 from esl_agent.testing.caller import Press, PretendCaller, Say, Wait
 from esl_agent.testing.sip_phone import SipCall
-from tests.asterisk.agent import DOORS, Agent, until
-from tests.asterisk.likeness import likeness
+from tests.asterisk.agent import DOORS, Agent, assert_they_hear, until
 from tests.asterisk.test_calls import DIDS, TALK, only_call, uses
 from tests.asterisk.test_dialplan import hears_the_apology
 from tests.asterisk.test_warm_transfers import DESTINATIONS, answers
@@ -43,20 +41,13 @@ def calls_both(agent: Agent, caller, carrier, door: str, to: str, *script) -> tu
     return call, callee
 
 
-def they_talk(*calls: SipCall) -> bool:
-    for each in calls:
-        each.sound.say(TALK)
-    gevent.sleep(TALK.seconds + 0.5)
-    return all(likeness(each.sound.heard(), TALK)[0] > 0.95 for each in calls)
-
-
 @pytest.mark.parametrize("door", DOORS)
 def test_two_who_talk_need_no_agent_any_more(made, asterisk, caller, carrier, door):
     agent = made()
     call, callee = calls_both(agent, caller, carrier, door, "unannounced", Wait(60.0))
     until(lambda: agent.facts(only_call(agent, door), "transferred"), 10, why=agent.story)
     agent.server.stop()
-    assert they_talk(call, callee)
+    assert_they_hear(call, callee, sound=TALK)
     callee.hang_up()
     assert call.wait_over(5)
     until(lambda: not asterisk.channels())
@@ -66,10 +57,11 @@ def test_an_agent_that_starts_anew_parts_nobody(made, asterisk, caller, carrier)
     agent = made()
     call, callee = calls_both(agent, caller, carrier, "ari", "unannounced", Wait(60.0))
     until(lambda: agent.facts(only_call(agent, "ari"), "transferred"), 10, why=agent.story)
-    agent.server.asterisk.ari_calls._sweep.soon()
+    sweep = agent.server.asterisk.ari_calls._sweep
+    sweep.soon()
     agent.server.asterisk.ari_calls.calls.clear()
-    gevent.sleep(1.5)
-    assert they_talk(call, callee)
+    until(lambda: sweep._running.dead)
+    assert_they_hear(call, callee, sound=TALK)
     call.hang_up()
     assert callee.wait_over(5)
     until(lambda: not asterisk.channels())
@@ -96,7 +88,7 @@ def test_a_caller_of_aris_whose_sound_comes_by_web_socket_is_handed_over_too(mad
     agent = made(ari_more=", media: websocket")
     call, callee = calls_both(agent, caller, carrier, "ari", "warm", Wait(1.5), Press("1"))
     until(lambda: agent.facts(only_call(agent, "ari"), "transferred"), 10, why=agent.story)
-    assert they_talk(call, callee)
+    assert_they_hear(call, callee, sound=TALK)
     call.hang_up()
     assert callee.wait_over(5)
     until(lambda: agent.is_idle, why=agent.story)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import gevent
 import pytest
 
 from esl_agent.audio.pcm import Sound
 from esl_agent.testing.caller import HangUp, Press, PretendCaller, Say, Step, Wait
 from esl_agent.testing.providers import GOODBYE
 from esl_agent.testing.sip_phone import Answer, SipCall, SipPhone
-from tests.asterisk.agent import BRIEFING, DOORS, Agent, until, voice_of
+from tests.asterisk.agent import BRIEFING, DOORS, Agent, assert_they_hear, until, voice_of
 from tests.asterisk.likeness import likeness
 from tests.asterisk.test_calls import DIDS, TALK, only_call, uses
 
@@ -86,11 +85,7 @@ def test_whoever_presses_1_is_briefed_and_gets_the_caller_at_every_door(agent, a
         assert callee.is_up, door
         assert hears(callee, voice_of(BRIEFING)) > 0.9, door
         assert call.sound.loud(callee.at("got", "INVITE") + 0.3, callee.at("sent", "200")), "the caller hears it ring"
-    for each in (*calls.values(), *called.values()):
-        each.sound.say(TALK)
-    gevent.sleep(TALK.seconds + 0.5)
-    for each in (*calls.values(), *called.values()):
-        assert hears(each, TALK) > 0.95, agent.story()
+    assert_they_hear(*calls.values(), *called.values(), sound=TALK)
     assert not any(name.startswith(("AudioSocket", "WebSocket")) for name in asterisk.channels()), asterisk.channels()
     assert len(agent.server.reception.calls) == len(DOORS), "the calls are not over for us"
     for door, call in calls.items():
@@ -106,7 +101,7 @@ def test_a_caller_who_hangs_up_after_it_frees_the_callee_at_every_door(agent, ca
     calls = dial_every_door(agent, caller, "unannounced", Wait(60.0))
     called = callees(agent, carrier)
     until(lambda: has(agent, "transferred"), 20, why=agent.story)
-    gevent.sleep(0.5)
+    assert_they_hear(*calls.values(), *called.values(), sound=TALK)
     for door, call in calls.items():
         assert called[door].is_up, door
         call.hang_up()
@@ -148,7 +143,7 @@ def test_a_caller_who_gives_up_ends_the_callees_call_at_once_at_every_door(agent
     if when == "the briefing":
         until(lambda: all(callee.sound.loud() for callee in called.values()), 5)
     else:
-        gevent.sleep(0.5)
+        until(lambda: all(callee.at("sent", "180") for callee in called.values()))
     for door, call in calls.items():
         call.hang_up()
         assert called[door].wait_over(2), door
