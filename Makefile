@@ -2,11 +2,12 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test bench clean
+.PHONY: help setup demo test laws bench clean
 
 help:
 	@echo "make demo    one whole call, live in the terminal; leaves a recording and a picture in demo/"
 	@echo "make test    lint, types and tests"
+	@echo "make laws    look for examples that break a law, other ones each time; make test has the same ones always"
 	@echo "make bench   many calls at once, and turn taking on bad lines: bench/RESULTS.md says what the columns mean"
 	@echo "make clean   remove what these have made, .venv included"
 
@@ -21,6 +22,9 @@ test: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
+
+laws: setup
+	$(PYTHON) -m pytest --hypothesis-profile=search tests/pure tests/legs tests/providers
 
 bench: setup
 	$(PYTHON) -m bench.load

@@ -370,7 +370,8 @@ class RelayChaos(RelayWorld):
             item.stream.append(pcm)
             self.pieces[id(item.stream)] = Piece(item, 0.0, item.stream, len(self.pieces), is_late)
             self.send(ev.AgentSpeaks(made.session, made.name, item.name, item.stream))
-        item.length = item.taken = item.stream.seconds
+        item.taken = item.stream.seconds
+        item.length = max(item.length, item.taken)
 
     def late(self, session: int, response: str, pick: int) -> None:
         """Something of a response that is not under way."""
@@ -380,9 +381,12 @@ class RelayChaos(RelayWorld):
         item = self.items.get(name) or self.phantoms.setdefault(name, Said(session, response, name))
         item.is_cut = True
         audio = sound(0.5)
-        self.pieces[id(audio)] = Piece(item, item.length, audio, len(self.pieces), is_late=True)
+        at = item.length
+        self.pieces[id(audio)] = Piece(item, at, audio, len(self.pieces), is_late=True)
+        if not item.is_ended:
+            item.length += audio.seconds  # what the caller heard is not all of it any more
         self.send(ev.AgentText(session, response, name, f" {name}-late"))
-        self.send(ev.AgentSpeaks(session, response, name, audio, item.parts, item.length))
+        self.send(ev.AgentSpeaks(session, response, name, audio, item.parts, at))
 
     def foreign(self, known: int, unknown: int, pick: int) -> None:
         """Something of which nobody has ever heard."""
