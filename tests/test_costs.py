@@ -146,7 +146,7 @@ usages = st.builds(
 requests = st.lists(st.builds(Used, st.sampled_from(STAGES), st.sampled_from(NAMES), usages), max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(requests)
 def test_the_total_is_the_sum_of_its_parts_and_never_falls_whatever_servers_count(uses):
     days = DayTotals()

@@ -184,7 +184,7 @@ def test_an_error_in_the_reader_closes_the_mailbox():
     assert len(mailbox._control) == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(plan=st.lists(st.lists(st.tuples(st.sampled_from("csh"), st.integers(0, 2)), max_size=15), max_size=5))
 def test_however_writers_and_reader_take_turns_nothing_is_lost(plan):
     """c: control, s: sound, h: sound from the hub; the number: how often the writer steps aside afterwards."""

@@ -277,7 +277,7 @@ HOSTILE = ONE_LINE | st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_whatever_callers_are_called_the_call_is_theirs(server, calls, number, name, value):
     channel = server.call_in(number=number, name=name, X=value)

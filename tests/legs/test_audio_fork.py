@@ -332,7 +332,7 @@ deeds = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(deeds=deeds, reconnects=st.integers(0, 3))
 def test_whatever_happens_the_sound_comes_or_is_given_up_once(deeds, reconnects):
     stage = Stage(reconnects)

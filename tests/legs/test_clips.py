@@ -248,7 +248,7 @@ deeds = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     deeds=deeds,
     ending=st.sampled_from(["wait", "hang up", "reset", "close"]),

@@ -413,7 +413,7 @@ def test_the_callers_sound_is_posted_only_after_the_start():
     assert len(line.of(Audio)) == 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     steps=st.lists(
         st.one_of(

@@ -85,7 +85,7 @@ AILMENTS = st.one_of(
 
 @pytest.mark.parametrize("stage", STAGES)
 @given(ailments=st.lists(AILMENTS, min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_answer_is_always_one_providers_and_whole(stage: str, ailments: list[Trouble]) -> None:
     """Or an error; where a provider is well, and nothing of another one's answer was used, never an error."""
     names = "ABC"[: len(ailments)]

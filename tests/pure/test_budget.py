@@ -131,7 +131,7 @@ def test_whoever_is_with_somebody_else_stays_there():
     assert it.phase is Phase.HANDED_OVER
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 @given(st.floats(0.0, 6.0), st.sampled_from(["call", "day"]), st.sampled_from([PLAIN, WITH_A_DESK]))
 def test_whenever_it_comes_the_call_ends_and_no_new_question_is_asked(at, scope, config):
     it = World(config)

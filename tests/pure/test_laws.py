@@ -548,13 +548,13 @@ def chaos(config: CascadeSettings, schedule: list[tuple[str, int, float]], line:
     return world
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, st.one_of(worlds, failing), lines)
 def test_an_abandoned_turn_never_plays_synthesises_or_asks_again(config, schedule, line):
     chaos(config, schedule, line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, st.one_of(worlds, failing), lines)
 def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_moment_once(config, schedule, line):
     world = chaos(config, schedule, line)
@@ -571,7 +571,7 @@ def test_at_most_one_turn_is_in_flight_and_clips_play_in_order_each_moment_once(
             measured.add(action.turn)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, schedule, line):
     world = chaos(config, schedule, line)
@@ -585,7 +585,7 @@ def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, s
         assert after is None or after > world.now, "a tick at the deadline left it where it was"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, st.one_of(worlds, failing), lines)
 def test_history_holds_what_the_caller_heard_not_what_the_model_wrote(config, schedule, line):
     world = chaos(config, schedule, line)
@@ -595,7 +595,7 @@ def test_history_holds_what_the_caller_heard_not_what_the_model_wrote(config, sc
     assert len(said) <= limit, "the history holds more than was heard"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(configs, st.lists(st.sampled_from(["voice", "quiet", "media_back", "old"]), max_size=20))
 def test_the_greeting_never_precedes_answered(config, steps):
     world = Chaos(config)
@@ -606,7 +606,7 @@ def test_the_greeting_never_precedes_answered(config, steps):
     assert not world.all(act.OpenUtterance)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, worlds, worlds, lines)
 def test_after_hung_up_the_machine_returns_nothing_for_ever(config, before, after, line):
     world = chaos(config, before, line)
@@ -617,7 +617,7 @@ def test_after_hung_up_the_machine_returns_nothing_for_ever(config, before, afte
     assert len(world.log) == ordered
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_a_silent_world_ends_in_over(config, schedule, line):
     world = chaos(config, schedule, line)
@@ -629,7 +629,7 @@ def test_a_silent_world_ends_in_over(config, schedule, line):
     assert len(world.all(act.HangUp)) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, st.one_of(worlds, at_work, failing), lines)
 def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(config, schedule, line):
     world = Chaos(config, streams=line[0])
@@ -652,13 +652,13 @@ def test_a_call_is_hung_up_only_after_the_goodbye_was_heard_or_its_wait_ran_out(
     assert world.phase is Phase.OVER
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, at_work, lines)
 def test_whoever_was_handed_over_is_not_spoken_to_and_tools_run_in_live_turns_only(config, schedule, line):
     chaos(config, schedule, line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(patient, configs), st.one_of(talked_over, worlds), lines)
 def test_a_suspended_turn_is_silent_until_it_is_resumed_and_goes_on_where_it_was_cut(config, schedule, line):
     world = chaos(config, schedule, line)
@@ -669,7 +669,7 @@ def test_a_suspended_turn_is_silent_until_it_is_resumed_and_goes_on_where_it_was
         world.check()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, st.one_of(worlds, failing), lines, st.sampled_from(["", "Half a fragm", "A sentence. Half a fragm"]))
 def test_whoever_fails_is_asked_a_bounded_number_of_times_and_the_call_ends_in_words(config, schedule, line, text):
     config = dataclasses.replace(config, early_reply=EarlyReplySettings(), tools=ToolsSettings(builtin=()))

@@ -194,7 +194,7 @@ deeds = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(deeds=deeds)
 def test_whatever_happens_each_clip_is_told_once_and_never_as_longer_than_it_is(deeds):
     playout, told, lengths, streams = Playout(RATE), [], {}, []

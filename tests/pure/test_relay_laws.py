@@ -107,7 +107,7 @@ def end(world: RelayChaos) -> None:
     assert world.phase is Phase.OVER
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(configs, relays, worlds)
 def test_no_agent_is_connected_before_answered_nor_after_the_call_has_left_us(config, relay, schedule):
     world = RelayChaos(config, relay)
@@ -117,13 +117,13 @@ def test_no_agent_is_connected_before_answered_nor_after_the_call_has_left_us(co
     assert world.all(act.SendToAgent) == []
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(configs, relays, st.one_of(talked_over, worlds), lines)
 def test_sound_that_comes_late_is_never_heard(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, relays, schedules, lines)
 def test_at_most_one_turn_sounds_and_parts_play_in_order_each_once(config, relay, schedule, line):
     world = chaos(config, relay, schedule, line)
@@ -131,19 +131,19 @@ def test_at_most_one_turn_sounds_and_parts_play_in_order_each_once(config, relay
     assert len(measured) == len(set(measured)), "measured twice"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, talked_over, lines)
 def test_what_is_truncated_was_heard_in_part(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, schedules, lines)
 def test_no_response_is_asked_for_while_one_is_under_way_or_awaited(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, schedules, lines)
 def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, relay, schedule, line):
     world = chaos(config, relay, schedule, line)
@@ -155,7 +155,7 @@ def test_every_phase_but_over_has_a_deadline_and_a_tick_at_it_moves_it(config, r
         assert after is None or after > world.now, f"a tick at the deadline left it where it was, in {world.phase}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, relays, schedules, schedules, lines)
 def test_after_hung_up_the_machine_returns_nothing_for_ever(config, relay, before, after, line):
     world = chaos(config, relay, before, line)
@@ -168,7 +168,7 @@ def test_after_hung_up_the_machine_returns_nothing_for_ever(config, relay, befor
     assert len(world.log) == ordered
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, relays, schedules, lines)
 def test_a_silent_world_ends_in_over(config, relay, schedule, line):
     world = chaos(config, relay, schedule, line)
@@ -176,31 +176,31 @@ def test_a_silent_world_ends_in_over(config, relay, schedule, line):
     assert len(world.all(act.HangUp)) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, schedules, lines)
 def test_a_call_is_hung_up_or_handed_over_only_after_its_last_words_or_their_wait(config, relay, schedule, line):
     end(chaos(config, relay, schedule, line))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, schedules, lines)
 def test_history_holds_what_the_caller_heard(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, at_work, lines)
 def test_each_call_of_a_tool_is_answered_at_most_once_all_of_a_response_together(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, relays, slow, lines)
 def test_a_filler_is_said_while_nobody_speaks_and_something_is_awaited(config, relay, schedule, line):
     chaos(config, relay, schedule, line)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, relays, st.one_of(failing, worlds), lines)
 def test_the_callers_sound_goes_to_a_connected_session_only(config, relay, schedule, line):
     world = chaos(config, relay, schedule, line)

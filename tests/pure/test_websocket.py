@@ -102,7 +102,6 @@ def wire(said: list) -> tuple[bytes, list, list[bytes]]:
     return data, expected, pings
 
 
-@settings(deadline=None)
 @given(said=messages, cuts=st.lists(st.integers(0, 20000), max_size=30))
 def test_however_tcp_cuts_the_stream_the_messages_are_the_same(said, cuts):
     data, expected, pings = wire(said)
@@ -114,7 +113,6 @@ def test_however_tcp_cuts_the_stream_the_messages_are_the_same(said, cuts):
     assert answered[at:] == b"".join(frame(Opcode.PONG, ping, mask=False) for ping in pings)
 
 
-@settings(deadline=None)
 @given(said=messages, cuts=st.lists(st.integers(0, 20000), max_size=5))
 def test_the_short_way_of_a_lone_frame_gives_the_same_messages(said, cuts):
     data, expected, _ = wire(said)
@@ -123,7 +121,7 @@ def test_the_short_way_of_a_lone_frame_gives_the_same_messages(said, cuts):
     assert [message for piece in in_pieces(data, ends + cuts) for message in read(made, piece)] == expected
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(said=messages)
 def test_byte_by_byte_the_messages_are_the_same(said):
     said = [each for each in said if len(each[1]) < 1000]
@@ -193,7 +191,6 @@ def test_nonsense_after_the_handshake_is_a_wire_error(nonsense):
         opened().receive(nonsense)
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_garbage_is_a_wire_error_or_waits_for_more(data):
     for made in (protocol(), opened()):
