@@ -101,7 +101,6 @@ class AsteriskDoor:
         self._settings = settings
         self._reception = reception
         self._ticker = PlayoutClock()
-        self._briefings = Briefings(self._ticker)
         socket, media = settings.audiosocket, settings.websocket
         self.audiosocket = AudioSocketServer(
             socket.host,
@@ -111,6 +110,7 @@ class AsteriskDoor:
             max_lines=settings.max_calls,
             on_named=self._line_named,
         )
+        self._briefings = Briefings(self._ticker, self.audiosocket)
         self.websocket: MediaWebSocketServer | None = None
         if address := settings.websocket_address:
             self.websocket = MediaWebSocketServer(

@@ -36,6 +36,9 @@ class AudioSocketServer:
     ``allow`` holds addresses and networks Asterisk may come from; empty means all. ``max_lines``: calls at one time.
     Asterisk answers a call as soon as it has connected, so while there is no room for one more the port is closed: the
     dialplan goes on with CHANUNAVAIL, the call unanswered. Only calls that come in the same moment find out too late.
+
+    A line that belongs to a call which runs already is awaited (``await_line``): it comes in also while there is no
+    room, and after ``turn_away``. The port is open meanwhile; calls that come by it are said goodbye to.
     """
 
     def __init__(
@@ -64,9 +67,11 @@ class AudioSocketServer:
         self._handshake = handshake
         self._acceptor: Acceptor | None = None
         self._is_open = False
+        self._awaited: set[str] = set()
         self._reopening: Any = None
         self._lines: dict[str, AudioSocketLine] = {}
         self._connections: set[AudioSocketLine] = set()
+        self._late: set[AudioSocketLine] = set()  # those that came after turn_away
         self._is_empty = Flag()
         self._is_empty.set()
 
@@ -79,6 +84,16 @@ class AudioSocketServer:
     def line_count(self) -> int:
         """Calls that have a line now."""
         return len(self._lines)
+
+    def await_line(self, uuid: str) -> None:
+        """The line of that UUID is let in whenever it comes, until ``forget_line``."""
+        self._awaited.add(uuid)
+        self._look_at_room()
+
+    def forget_line(self, uuid: str) -> None:
+        """Idempotent."""
+        self._awaited.discard(uuid)
+        self._look_at_room()
 
     def start(self) -> None:
         """Listen. Raises LegError where that cannot be done."""
@@ -102,12 +117,14 @@ class AudioSocketServer:
             acceptor.stop(timeout=0)
 
     def _look_at_room(self) -> None:
-        """The port is open while one more call may come."""
-        has_room = len(self._lines) < self.max_lines
-        if not self._is_open or has_room == (self._acceptor is not None):
+        """The port is open while one more line may come."""
+        has_room = self._is_open and self._has_room
+        wants_open = has_room or bool(self._awaited)
+        if wants_open == (self._acceptor is not None):
             return
-        if not has_room:
-            log.warning("audiosocket: %d calls run, and asterisk.max_calls allows no more: closed", len(self._lines))
+        if not wants_open:
+            if self._is_open:
+                log.warning("audiosocket: %d calls run, and asterisk.max_calls allows no more: closed", self.line_count)
             self._shut()
             return
         try:
@@ -116,15 +133,21 @@ class AudioSocketServer:
             log.error("%s; it is tried again", error)
             self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._look_at_room)
         else:
-            log.info("audiosocket: there is room for calls again")
+            what = "there is room for calls again" if has_room else "open for a line that is awaited"
+            log.info("audiosocket: %s", what)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._lines) < self.max_lines
 
     def turn_away(self) -> None:
-        """No new lines: the port is closed, and the dialplan goes on at once. Lines go on to their end. Idempotent."""
+        """No new calls: the port is closed, and the dialplan goes on at once. Lines go on to their end, and those that
+        are awaited still come. Idempotent."""
         self._is_open = False
-        self._shut()
         reopening, self._reopening = self._reopening, None
         if reopening is not None:
             reopening.kill(block=False)
+        self._look_at_room()
 
     def wait_empty(self, seconds: float) -> bool:
         """Whether there is no connection, after at most ``seconds``."""
@@ -132,6 +155,7 @@ class AudioSocketServer:
 
     def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
         """``turn_away``; say goodbye on every line and wait for their ends. Idempotent."""
+        self._awaited.clear()
         self.turn_away()
         for line in list(self._connections):
             line.hang_up() if line.id else line.drop("the server stops")
@@ -151,6 +175,8 @@ class AudioSocketServer:
         else:
             line = AudioSocketLine(self, sock, f"{peer[0]}:{peer[1]}", self._handshake)
             self._connections.add(line)
+            if not self._is_open:
+                self._late.add(line)
             self._is_empty.clear()
             line.start()
 
@@ -161,9 +187,14 @@ class AudioSocketServer:
         if other is not None:
             self.refused += 1
             return f"{other.peer} has a call of that UUID"
-        if len(self._lines) >= self.max_lines:
-            self.refused += 1
-            return f"{self.max_lines} calls run, and asterisk.max_calls allows no more"
+        if line.id not in self._awaited:
+            if line in self._late:
+                self.refused += 1
+                return "no calls are taken any more"
+            if not self._has_room:
+                self.refused += 1
+                return f"{self.max_lines} calls run, and asterisk.max_calls allows no more"
+        self._awaited.discard(line.id)
         self._lines[line.id] = line
         if self._on_named is not None:
             guarded(self._on_named, line.id)
@@ -184,6 +215,7 @@ class AudioSocketServer:
             log.info("call=%s audiosocket: %s", line.id, line.ended_because)
             self._look_at_room()
         self._connections.discard(line)
+        self._late.discard(line)
         if not self._connections:
             self._is_empty.set()
 

@@ -37,11 +37,22 @@ class Awaiting(Protocol):
     def line_came(self, line: AudioSocketLine) -> None: ...
 
 
+class Gate(Protocol):
+    """Where lines come in: our AudioSocket server."""
+
+    def await_line(self, uuid: str) -> None:
+        """Let the line of that UUID in, also where no call would be: its caller has been with us for long."""
+
+    def forget_line(self, uuid: str) -> None:
+        """Idempotent."""
+
+
 class Briefings:
     """One for a door; ``ticker`` is its playout clock."""
 
-    def __init__(self, ticker: Ticker) -> None:
+    def __init__(self, ticker: Ticker, gate: Gate) -> None:
         self.ticker = ticker
+        self._gate = gate
         self.deadlines = Deadlines()
         self._awaited: dict[str, Awaiting] = {}
 
@@ -49,11 +60,13 @@ class Briefings:
         """The UUID of a line that will come."""
         line = new_line()
         self._awaited[line] = told
+        self._gate.await_line(line)
         return line
 
     def forget(self, line: str) -> None:
         """It is not awaited any more. Idempotent."""
         self._awaited.pop(line, None)
+        self._gate.forget_line(line)
 
     def came(self, line: AudioSocketLine) -> bool:
         """Whether the line is a briefing's. Then this returns when it may be closed."""

@@ -101,3 +101,20 @@ def test_over_ari_alone_without_ami_it_is_the_same(made, asterisk, caller, carri
     call.hang_up()
     assert callee.wait_over(5)
     until(lambda: agent.is_idle, why=agent.story)
+
+
+@pytest.mark.parametrize("door", ["audiosocket", "ari"])
+@pytest.mark.parametrize("why", ["full", "draining"])
+def test_a_call_that_runs_is_handed_over_where_no_other_would_be_taken(made, asterisk, caller, carrier, door, why):
+    """The callee's line comes to a server that is closed to calls."""
+    agent = made(more="max_calls: 1" if why == "full" else "")
+    carrier.answers = {"": answers(Wait(1.5), Press("1"), after=0.2)}
+    agent.serve(DIDS[door], uses("transfer", "One moment.", to=f"warm {door}"))
+    call = caller.dial(f"{DOORS[door]}{DIDS[door]}", PretendCaller([Say("digits-1", pause=0.2), Wait(60.0)]))
+    until(lambda: agent.calls_to(DIDS[door]), why=agent.story)
+    if why == "draining":
+        agent.server.asterisk.turn_away()
+    until(lambda: agent.facts(only_call(agent, door), "transferred"), 15, why=agent.story)
+    assert_they_hear(call, *carrier.calls, sound=TALK)
+    call.hang_up()
+    until(lambda: agent.is_idle and not asterisk.channels(), why=agent.story)

@@ -86,12 +86,26 @@ class RingingMedia:
         self.did.append("clear")
 
 
+class OpenGate:
+    """Where the callee's line comes in."""
+
+    def __init__(self) -> None:
+        self.awaited: set[str] = set()
+
+    def await_line(self, uuid: str) -> None:
+        self.awaited.add(uuid)
+
+    def forget_line(self, uuid: str) -> None:
+        self.awaited.discard(uuid)
+
+
 class Stage:
     """A call whose caller is to be handed over, and somebody to be rung."""
 
     def __init__(self, control: Any = None) -> None:
         self.ticks = Ticks()
-        self.briefings = Briefings(self.ticks)
+        self.gate = OpenGate()
+        self.briefings = Briefings(self.ticks, self.gate)
         self.control = control or RingingControl()
         self.posted: list[Any] = []
         self.leg = AsteriskLeg(ScriptedLine(), Caller("PJSIP/1001-1"), self.control, self.posted.append)
@@ -385,6 +399,13 @@ def test_a_briefings_line_is_told_from_a_callers():
 def test_a_line_that_nobody_awaits_any_more_is_no_call(stage):
     assert stage.briefings.came(CalleesLine(new_line()))
     assert not stage.briefings.came(CalleesLine(str(uuid.uuid4())))
+
+
+def test_the_gate_awaits_the_callees_line_until_the_transfer_is_over(stage):
+    stage.warm()
+    assert stage.gate.awaited == {stage.control.rung[-1][1]}
+    stage.tell(CallFailed("busy", 17, 486))
+    assert stage.gate.awaited == set()
 
 
 def test_a_line_is_held_until_it_is_done_with(stage, monkeypatch):

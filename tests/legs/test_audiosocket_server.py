@@ -457,6 +457,57 @@ def test_of_calls_that_come_in_one_moment_those_too_many_are_said_goodbye_to(cal
         socks[0].close()
 
 
+def is_closed(server: AudioSocketServer) -> bool:
+    try:
+        raw(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("why", ["full", "draining"])
+def test_a_line_that_a_running_call_waits_for_comes_in_where_no_call_would(calls, why):
+    """The callee of a warm transfer, whom Asterisk connects with us while we are full, or take no more calls."""
+    awaited = UUID("62726965-0000-8000-8000-000000000001")
+    with serving(calls.take, max_lines=1) as server:
+        phone(server).say(bytes(960))
+        caller = calls.line
+        if why == "draining":
+            server.turn_away()
+        until(lambda: is_closed(server))
+        server.await_line(str(awaited))
+        stranger = raw(server)
+        stranger.sendall(wire.call_frame(UUID(int=7)))
+        assert all_of(stranger) == wire.GOODBYE_FRAME
+        phone(server, uuid=awaited).say(bytes(960))
+        until(lambda: len(calls.lines) == 2)
+        assert calls.line.id == str(awaited)
+        assert is_closed(server)
+        assert not caller.is_over
+
+
+def test_a_call_whose_connection_was_there_before_the_drain_is_still_taken(calls):
+    """Asterisk has answered it."""
+    with serving(calls.take) as server:
+        early = phone(server)
+        until(lambda: server._connections)
+        server.turn_away()
+        early.say(bytes(960))
+        assert calls.line.id == str(early.uuid)
+
+
+def test_the_port_is_closed_again_when_nobody_waits_for_the_line_any_more(calls):
+    awaited = str(CALL)
+    with serving(calls.take) as server:
+        server.turn_away()
+        server.await_line(awaited)
+        server.forget_line(awaited)
+        assert is_closed(server)
+        server.await_line(awaited)
+        server.stop(0.1)
+        assert is_closed(server)
+
+
 def test_a_port_that_somebody_took_meanwhile_is_opened_when_they_let_go(calls, caplog, monkeypatch):
     monkeypatch.setattr(audiosocket_server, "REOPEN_SECONDS", 0.02)
     with serving(calls.take, max_lines=1) as server:
