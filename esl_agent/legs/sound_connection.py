@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 READ_BYTES = 32768
 #: Sound a peer may send ahead of the clock, in seconds, before an Allowance counts: a merged burst.
 BURST_SECONDS = 5.0
+#: Frames a second of a telephone whose packets hold 10 ms, and how many times as many may come: keys, marks and pings
+#: are frames, too.
+FRAMES_PER_SECOND, MAX_TIMES_FRAMES = 100, 4.0
 
 
 class Allowance:
@@ -65,6 +68,7 @@ class SoundConnection:
         self._protocol = protocol
         self._handshake_seconds = handshake_seconds
         self._shaking = True
+        self._frames = Allowance(FRAMES_PER_SECOND, MAX_TIMES_FRAMES)
         loop = get_hub().loop
         self._watcher = loop.io(sock.fileno(), 1)
         self._timer = loop.timer(handshake_seconds)
@@ -80,7 +84,7 @@ class SoundConnection:
         """Say goodbye to the peer and let go. Idempotent."""
         if self.is_closed:
             return
-        self._protocol.close(code, reason[:100])
+        self._protocol.close(code, reason)
         self._flush()
         self._drop(reason)
 
@@ -121,11 +125,17 @@ class SoundConnection:
         if (pcm := self._protocol.lone_frame(data)) is not None:
             self._on_sound(pcm)
             return
+        before = self._protocol.frames
         try:
             messages = self._protocol.receive(data)
         except WireError as error:
             log.warning("audio from %s: %s", self.peer, error)
             self.close(str(error), 1002)
+            return
+        if not self._frames.take(self._protocol.frames - before):
+            why = f"more than {FRAMES_PER_SECOND * MAX_TIMES_FRAMES:g} frames a second"
+            log.warning("audio from %s: %s", self.peer, why)
+            self.close(why, 1008)
             return
         if self._shaking:
             self._after_handshake()

@@ -24,6 +24,12 @@ try:
 except ImportError:  # a wheel without its C extension
     from websockets.utils import apply_mask
 
+#: Frames taken of what was read at once: ten seconds of sound, or so many pings. 32 KiB could hold 5000, and each takes
+#: 14 us of everybody's time.
+MAX_FRAMES_AT_ONCE = 500
+#: Bytes of the reason of a close (RFC 6455, 5.5.1: a control frame has 125, two of them for the code).
+MAX_REASON_BYTES = 123
+
 #: What drachtio's mod_audio_fork asks for; others ask for nothing.
 SUBPROTOCOLS = ("audio.drachtio.org",)
 
@@ -71,6 +77,8 @@ class AudioSocketProtocol:
         self._fragment_opcode = Opcode.BINARY
         self._fragment_size = 0
         self.refused: str | None = None
+        self.frames = 0
+        """Frames of any kind that ``receive`` took, ever."""
 
     @property
     def is_open(self) -> bool:
@@ -95,9 +103,9 @@ class AudioSocketProtocol:
             self._protocol.send_ping(b"")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Begin the closing handshake."""
+        """Begin the closing handshake. ``reason`` may be any text; what is too long is cut."""
         if self.is_open:
-            self._protocol.send_close(code, reason)
+            self._protocol.send_close(code, reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore"))
 
     def lone_frame(self, data: bytes) -> bytes | None:
         """The sound in ``data`` if that is exactly one plain frame and nothing else is under way, as nearly all reads
@@ -114,7 +122,7 @@ class AudioSocketProtocol:
         return apply_mask(data[8:], data[4:8])
 
     def receive(self, data: bytes) -> list[bytes | str]:
-        """The messages that ``data`` completes. Raises WireError on nonsense or a message over the limit."""
+        """The messages that ``data`` completes. Raises WireError on nonsense, a message over the limit, or too many."""
         if self.is_closing:
             return []
         if not self.is_open:
@@ -123,7 +131,11 @@ class AudioSocketProtocol:
                 return []
         self._buffer += data
         messages: list[bytes | str] = []
+        most = self.frames + MAX_FRAMES_AT_ONCE
         while (message := self._next_frame()) is not None:
+            self.frames += 1
+            if self.frames > most:
+                raise WireError(f"more than {MAX_FRAMES_AT_ONCE} WebSocket frames at once")
             if message != b"":
                 messages.append(message)
         return messages

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
 from esl_agent.errors import WireError
-from esl_agent.wire.websocket import AudioSocketProtocol
+from esl_agent.wire.websocket import MAX_FRAMES_AT_ONCE, AudioSocketProtocol
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "fork"
 HANDSHAKE = (CORPUS / "audio_fork_8000.bin").read_bytes()
@@ -189,6 +189,28 @@ def test_a_message_of_the_limit_is_taken():
 def test_nonsense_after_the_handshake_is_a_wire_error(nonsense):
     with pytest.raises(WireError):
         opened().receive(nonsense)
+
+
+@pytest.mark.parametrize(
+    "tiny", [frame(Opcode.PING, b""), frame(Opcode.PONG, b""), frame(Opcode.BINARY, b""), frame(Opcode.TEXT, b"a")]
+)
+def test_no_more_small_frames_are_taken_at_once_than_sound_would_need(tiny):
+    made = opened()
+    made.receive(tiny * MAX_FRAMES_AT_ONCE)
+    assert made.frames == MAX_FRAMES_AT_ONCE
+    with pytest.raises(WireError, match="frames at once"):
+        made.receive(tiny * 5000)
+    assert made.frames == 2 * MAX_FRAMES_AT_ONCE + 1
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 400, "\u00e4" * 100, "\U0001f600" * 31, "\ud800" * 50])
+def test_any_reason_can_be_given_for_a_close(reason):
+    made = opened()
+    made.close(1002, reason)
+    said = made.outgoing()
+    assert len(said) <= 127
+    assert said[2:4] == (1002).to_bytes(2, "big")
+    said[4:].decode()
 
 
 @given(data=st.binary(max_size=300))
