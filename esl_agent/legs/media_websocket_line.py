@@ -136,9 +136,14 @@ class MediaWebSocketLine:
     # For its connection
 
     def take_sound(self, data: bytes) -> None:
-        if (listener := self._listener) is not None:
-            for frame in self._reframer.feed(data if self._law is None else self._law.decode(data)):
-                listener.on_frame(frame)
+        if (listener := self._listener) is None:
+            return
+        if self._law is not None:
+            data = self._law.decode(data)
+        elif len(data) % 2:
+            data = data[:-1]  # half a sample would shift all that follow
+        for frame in self._reframer.feed(data):
+            listener.on_frame(frame)
 
     def take_event(self, event: wire.Event) -> None:
         if isinstance(event, wire.DigitEnded):

@@ -45,6 +45,7 @@ RATES = {
 PTIME = 20
 
 _CORRELATION = re.compile(r"[A-Za-z0-9-]{1,40}")
+_KEYS = frozenset("0123456789*#ABCDabcd")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -86,7 +87,7 @@ class MediaStart:
     channel: str
     """Its name, as AMI has it."""
     channel_id: str
-    """Its Uniqueid."""
+    """Its Uniqueid; its name where the Uniqueid is not told (22.6)."""
     format: str
     optimal_frame_size: int
     """Bytes of one frame; what is sent outside of buffering is cut into these, and the rest is lost."""
@@ -159,7 +160,7 @@ def parse(text: str) -> Event | None:
         case "MEDIA_START":
             return _media_start(words, is_json)
         case "DTMF_END":
-            return DigitEnded(_digit(words))
+            return DigitEnded(digit) if (digit := _digit(words)) else None
         case "MEDIA_MARK_PROCESSED":
             return MarkProcessed(_word(words, "correlation_id"))
         case "MEDIA_BUFFERING_COMPLETED":
@@ -218,12 +219,14 @@ def _from_plain(text: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _media_start(words: Mapping[str, Any], is_json: bool) -> MediaStart:
+    """The first versions (20.16, 22.6) told neither ``channel_id`` nor ``ptime``."""
+    channel = _needed(words, "channel")
     found = MediaStart(
-        _needed(words, "channel"),
-        _needed(words, "channel_id"),
+        channel,
+        _word(words, "channel_id") or channel,
         _needed(words, "format"),
         _number(words, "optimal_frame_size"),
-        _number(words, "ptime"),
+        _number(words, "ptime") if "ptime" in words else PTIME,
         _word(words, "connection_id"),
         _variables(words.get("channel_variables")),
         is_json,
@@ -268,7 +271,8 @@ def _flag(words: Mapping[str, Any], key: str) -> bool:
 
 
 def _digit(words: Mapping[str, Any]) -> str:
+    """Empty for what is told like a key and is none: Asterisk has letters for the tones of fax machines, too."""
     digit = _word(words, "digit")
-    if not re.fullmatch(r"[0-9*#A-Da-d]", digit):
+    if len(digit) != 1:
         raise WireError(f"chan_websocket: {digit[:20]!r} is no key")
-    return digit.upper()
+    return digit.upper() if digit in _KEYS else ""

@@ -24,6 +24,7 @@ from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.media_websocket_server import MediaWebSocketServer
 from esl_agent.legs.playout_clock import PlayoutClock
 from esl_agent.wire import chan_websocket as wire
+from esl_agent.wire import websocket as wire_websocket
 
 #: As Asterisk 22.10.1 asks.
 HANDSHAKE = (
@@ -230,9 +231,9 @@ def test_somebody_who_asks_for_the_end_after_it_is_told_at_once(asterisk, line):
 @pytest.mark.parametrize(
     "messages",
     [
-        sound(bytes(960)),
+        sound(bytes(60000)) * 9,
         text("hello"),
-        text('{"event":"DTMF_END","channel_id":"1","digit":"7"}'),
+        text("{" + "\U0001f600" * 80),
         text(start().replace("slin24", "opus")),
         text(start().replace("960", "100")),
         text(start()) + text(start()),
@@ -241,6 +242,8 @@ def test_somebody_who_asks_for_the_end_after_it_is_told_at_once(asterisk, line):
         text(start()) + b"\x82\xff" + (1 << 40).to_bytes(8, "big") + bytes(4),
         text(start()) + b"\x03\x00" * 20,
         text("{" * 70000),
+        Frame(Opcode.PING, b"").serialize(mask=True) * 6000,
+        text(start()) + text("A") * 6000,
     ],
 )
 def test_a_peer_that_talks_nonsense_is_closed_and_no_other_call_is_harmed(server, asterisk, line, calls, messages):
@@ -248,13 +251,53 @@ def test_a_peer_that_talks_nonsense_is_closed_and_no_other_call_is_harmed(server
     other.shake()
     with suppress(ConnectionError):
         other.sock.sendall(messages)
-    assert other.code() in (0, 1002, 1009)
+    assert other.code() in (0, 1002, 1008, 1009)
     until(lambda: server.line_count == 1)
     assert line.is_open
     pressed: list[str] = []
     line.on_digit = pressed.append
     asterisk.say('{"event":"DTMF_END","channel_id":"1","digit":"5"}')
     until(lambda: pressed == ["5"])
+
+
+def test_sound_and_keys_that_overtake_media_start_are_passed_over_and_the_call_is_taken(asterisk, calls):
+    """Asterisk's channel thread writes the sound, another one MEDIA_START (seen by others with 22.7)."""
+    early = sound(b"\1" * 960) * 20 + text('{"event":"DTMF_END","channel_id":"1","digit":"7"}')
+    asterisk.sock.sendall(early + text(start()) + sound(bytes(960)))
+    until(lambda: calls.lines)
+    assert calls.lines[0].is_open
+
+
+@pytest.mark.parametrize("tiny", [Frame(Opcode.PING, b""), Frame(Opcode.BINARY, b"")])
+def test_a_peer_that_sends_more_small_frames_than_a_telephone_can_is_closed(asterisk, line, calls, tiny, monkeypatch):
+    monkeypatch.setattr(wire_websocket, "MAX_FRAMES_AT_ONCE", 10**6)
+    with suppress(ConnectionError):
+        for _ in range(100):
+            asterisk.sock.sendall(tiny.serialize(mask=True) * 100)
+            gevent.sleep(0)
+    until(lambda: calls.ended)
+
+
+def test_a_message_of_half_a_sample_does_not_shift_the_sound_that_follows(asterisk, line):
+    heard: list[bytes] = []
+
+    class Ear:
+        on_frame = staticmethod(heard.append)
+
+        def on_gone(self) -> None: ...
+
+    line.listen(Ear())
+    asterisk.sock.sendall(sound(b"\0\1" * 480 + b"\2") + sound(b"\3\4" * 480))
+    until(lambda: len(heard) == 2)
+    assert heard == [b"\0\1" * 480, b"\3\4" * 480]
+
+
+def test_a_fax_tone_told_as_a_key_harms_nobody(asterisk, line):
+    pressed: list[str] = []
+    line.on_digit = pressed.append
+    asterisk.say(*(f'{{"event":"DTMF_END","channel_id":"1","digit":"{each}"}}' for each in "f5"))
+    until(lambda: pressed == ["5"])
+    assert line.is_open
 
 
 def test_a_peer_that_never_sends_media_start_is_closed(server, monkeypatch):

@@ -41,6 +41,21 @@ def test_a_start_in_plain_words_says_the_same_without_variables():
     )
 
 
+def test_the_first_versions_tell_neither_uniqueid_nor_ptime_and_are_understood():
+    """As chan_websocket.c wrote it when it came (20.16, 22.6)."""
+    found = wire.parse(
+        "MEDIA_START connection_id:a channel:WebSocket/agentws/0x7f320c01b500 format:slin16 optimal_frame_size:640"
+    )
+    assert isinstance(found, wire.MediaStart)
+    assert found.channel_id == found.channel == "WebSocket/agentws/0x7f320c01b500"
+    assert wire.sound_format(found) == SoundFormat("pcm", 16000)
+
+
+@pytest.mark.parametrize("digit", ["f", "e", "x", "!", " "])
+def test_the_tone_of_a_fax_machine_is_no_key_and_no_reason_to_end_the_call(digit):
+    assert wire.parse(json.dumps({"event": "DTMF_END", "digit": digit})) is None
+
+
 @pytest.mark.parametrize(
     ("line", "event"),
     [
@@ -101,7 +116,7 @@ def test_what_a_real_asterisk_sent_is_understood(line, event):
         START.replace("0x7f321401ca50", "0x7f\\r\\nAction: Originate"),
         START.replace("1795197266.119", "1" * 300),
         '{"event":"DTMF_END","digit":"77"}',
-        '{"event":"DTMF_END","digit":"x"}',
+        '{"event":"DTMF_END","digit":""}',
         '{"event":"MEDIA_MARK_PROCESSED","correlation_id":7}',
         '{"event":' * 2000,
         "MEDIA_XON" + " x:y" * 20000,
