@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import random
 import ssl
 import time
 from collections import deque
@@ -24,6 +23,7 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from esl_agent.errors import ConfigError, LegError, UnsafeText, WireError
+from esl_agent.legs.ami import pause
 from esl_agent.legs.ari_socket import PING_SECONDS, Unauthorized, basic, read_events, trusting
 from esl_agent.wire.ari import HEARD, AriEvent, Reply, Request, event_of, message_of, one_line
 from esl_agent.wire.outside_json import loads
@@ -38,8 +38,11 @@ MAX_WAITING = 64
 MAX_ANSWER = 8 * 1024 * 1024
 #: Seconds after which what is owed is tried again.
 AGAIN = (0.2, 1.0, 3.0)
-#: Seconds before it is connected again: the first, and the longest. Each is drawn from its upper half.
+#: Seconds before it is connected again: the first, and the longest. A connection that held for less than that was none:
+#: an Asterisk that lets us in and throws us out is not asked four times a second.
 BACK_OFF = (0.25, 5.0)
+#: ... where Asterisk does not know the user or the password. It fills its log with each try, and fail2ban reads that.
+REFUSED_SECONDS = 60.0
 #: One whose application somebody else has taken does not take it back at once: both would for ever.
 REPLACED_SECONDS = 60.0
 
@@ -109,6 +112,7 @@ class AriClient:
         self._is_stopped = False
         self._is_away = False
         self._was_replaced = False
+        self._trouble = ""  # that was told
 
     def start(self, listener: Listener) -> None:
         """Connect, and again whenever the connection is lost. Call once."""
@@ -163,10 +167,10 @@ class AriClient:
                 return Reply(0, f"not sent within {self.timeout:g} s")
             return self._noting(self.send(job.request))
         reply = self._noting(self.send(job.request))
-        for pause in AGAIN:
+        for seconds in AGAIN:
             if 0 < reply.status < 500 or self._is_stopped or self._is_away:
                 break
-            gevent.sleep(pause)
+            gevent.sleep(seconds)
             reply = self._noting(self.send(job.request))
         if not (reply.is_ok or reply.is_gone):
             log.warning("ari: %s: %s", job.request, reply)
@@ -211,9 +215,9 @@ class AriClient:
     # Events
 
     def _stay_connected(self) -> None:
-        pause = BACK_OFF[0]
+        tries = 0
         while not self._is_stopped:
-            reason, is_setup = "closed", False
+            reason, is_refused, since = "closed", False, time.monotonic()
             try:
                 read_events(
                     f"{self._base}/events?app={quote(self.app, safe='')}",
@@ -225,14 +229,14 @@ class AriClient:
                     ping=self._ping,
                 )
             except LegError as error:
-                reason, is_setup = one_line(str(error)), isinstance(error, Unauthorized)
-            if self.is_connected:
-                pause = BACK_OFF[0]
-            self._lost(reason, is_setup)
-            if self._was_replaced:
-                self._was_replaced, pause = False, REPLACED_SECONDS
-            gevent.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(BACK_OFF[1], 2 * pause)
+                reason, is_refused = one_line(str(error)), isinstance(error, Unauthorized)
+            if self.is_connected and time.monotonic() - since > BACK_OFF[1]:
+                tries = 0
+            self._lost(reason, is_refused)
+            longer = REFUSED_SECONDS if is_refused else REPLACED_SECONDS if self._was_replaced else 0.0
+            self._was_replaced = False
+            gevent.sleep(longer or pause(tries, *BACK_OFF))
+            tries += 1
 
     def _opened(self) -> None:
         self.is_connected, self._is_away = True, False
@@ -260,10 +264,13 @@ class AriClient:
         except Exception:  # of one call; the events of others go on
             log.exception("ari: a %s could not be used", event.kind)
 
-    def _lost(self, reason: str, is_setup: bool) -> None:
+    def _lost(self, reason: str, is_refused: bool) -> None:
+        """One line for a trouble, not one for every try."""
         was_connected, self.is_connected = self.is_connected, False
-        level = logging.ERROR if is_setup else logging.WARNING
-        log.log(level, "ari: %s: %s", self.where, reason)
+        if was_connected or reason != self._trouble:
+            self._trouble = reason
+            level = logging.ERROR if is_refused else logging.WARNING
+            log.log(level, "ari: %s: %s; it is tried again", self.where, reason)
         if was_connected and self._listener is not None:
             self._listener.lost(reason)
 

@@ -38,6 +38,7 @@ class Heard:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(ari, "BACK_OFF", (0.005, 0.01))
+    monkeypatch.setattr(ari, "REFUSED_SECONDS", 0.01)
     monkeypatch.setattr(ari, "AGAIN", (0.005, 0.005))
 
 
@@ -171,12 +172,48 @@ def test_a_wrong_password_is_told_without_it_and_tried_again(asterisk, caplog):
     heard = Heard()
     with caplog.at_level(logging.DEBUG):
         client.start(heard)
-        until(lambda: asterisk.handshakes >= 2)
+        until(lambda: asterisk.handshakes >= 3)
         assert client.send(bridge("x")).status == 401
     client.stop(0.1)
-    assert "ari.conf" in caplog.text
+    assert [each.levelname for each in caplog.records if "ari.conf" in each.message] == ["ERROR"], "said once"
     assert "another-secret" not in caplog.text
     assert heard.news == []
+
+
+def test_a_user_whom_asterisk_does_not_know_is_rarely_tried(asterisk, monkeypatch):
+    """Each try is a line in its log, of which fail2ban counts some and shuts us out."""
+    monkeypatch.setattr(ari, "REFUSED_SECONDS", 3600.0)
+    client = AriClient(asterisk.url, "esl_agent", "agent", "another-secret", timeout=1.0)
+    client.start(Heard())
+    until(lambda: bool(asterisk.handshakes))
+    gevent.sleep(0.05)
+    assert asterisk.handshakes == 1
+    client.stop(0.1)
+
+
+def test_an_asterisk_that_is_away_for_long_is_complained_of_once(asterisk, client, caplog):
+    caplog.set_level(logging.INFO)
+    heard = started(client)
+    asterisk.refuse_events = 6
+    asterisk.drop_events()
+    until(lambda: heard.news.count("connected") == 2)
+    told = [each.message for each in caplog.records if "tried again" in each.message]
+    assert len(told) == 2, "that it was lost, and that it does not come back"
+    assert "503" in told[1]
+
+
+def test_an_asterisk_that_lets_us_in_and_throws_us_out_is_asked_more_and_more_rarely(asterisk, client, monkeypatch):
+    tries = []
+    monkeypatch.setattr(ari, "BACK_OFF", (0.001, 3600.0))
+    monkeypatch.setattr(ari, "pause", lambda number, *_: tries.append(number) or 0.001)
+    heard = started(client)
+    for lost in range(1, 4):
+        asterisk.drop_events()
+        until(lambda lost=lost: heard.news.count("connected") == lost + 1)
+    monkeypatch.setattr(ari, "BACK_OFF", (0.0, 0.0))
+    asterisk.drop_events()
+    until(lambda: heard.news.count("connected") == 5)
+    assert tries == [0, 1, 2, 0], "the last connection had held"
 
 
 def test_no_secret_is_told_when_asterisk_is_not_there(caplog):
