@@ -100,6 +100,7 @@ class AudioSocketLine:
         self._frames = Allowance(FRAMES_PER_SECOND, MAX_SECONDS_PER_SECOND)
         self._began_at = 0.0  # when the frame began that has not ended
         self._on_sound: Callable[[int, bytes], None] = _nobody
+        self._on_gone: Callable[[], None] | None = None
         self._on_digit: Callable[[str], None] | None = None
         self._on_end: Callable[[], None] | None = None
         self._early_digits = ""
@@ -157,9 +158,12 @@ class AudioSocketLine:
         if self._state is _State.OVER:
             self._tell()
 
-    def listen(self, on_sound: Callable[[int, bytes], None] | None) -> None:
-        """``on_sound(kind, payload)`` is told every frame of sound from now on; it must not block."""
-        self._on_sound = on_sound or _nobody
+    def listen(self, on_sound: Callable[[int, bytes], None] | None, on_gone: Callable[[], None] | None = None) -> None:
+        """``on_sound(kind, payload)`` is told every frame of sound from now on, ``on_gone`` once that nobody hears us
+        any more, before ``on_end`` is told. Neither may block."""
+        self._on_sound, self._on_gone = on_sound or _nobody, on_gone
+        if self._state in (_State.LEAVING, _State.OVER):
+            self._tell_gone()
 
     def send(self, pcm: bytes) -> None:
         """20 ms of PCM16 at the rate of ``sends``."""
@@ -174,13 +178,14 @@ class AudioSocketLine:
         if self._state in (_State.LEAVING, _State.OVER):
             return
         self._state = _State.LEAVING
+        self._tell_gone()
         self._writer.forget()
         self._by(GOODBYE_SECONDS, lambda: self._end("Asterisk did not close after our goodbye"))
         self._writer.write(wire.GOODBYE_FRAME)
 
     def close(self) -> None:
         """Say goodbye if that was not done, and tell nobody anything any more."""
-        self._on_sound, self._on_digit, self._on_end = _nobody, None, None
+        self._on_sound, self._on_gone, self._on_digit, self._on_end = _nobody, None, None, None
         self._is_told = True
         self.hang_up()
 
@@ -328,7 +333,13 @@ class AudioSocketLine:
         self._sock.close()
         self._on_sound, self._on_digit = _nobody, None
         self._host.left(self)
+        self._tell_gone()
         self._tell()
+
+    def _tell_gone(self) -> None:
+        told, self._on_gone = self._on_gone, None
+        if told is not None:
+            guarded(told)
 
     def _tell(self) -> None:
         told, self._on_end = self._on_end, None

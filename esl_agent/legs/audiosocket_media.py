@@ -42,9 +42,9 @@ class SoundLine(Protocol):
 
     @property
     def sends(self) -> LineSound: ...
-    @property
-    def is_over(self) -> bool: ...
-    def listen(self, on_sound: Callable[[int, bytes], None] | None) -> None: ...
+    def listen(
+        self, on_sound: Callable[[int, bytes], None] | None, on_gone: Callable[[], None] | None = None
+    ) -> None: ...
     def send(self, pcm: bytes) -> None: ...
 
 
@@ -78,8 +78,8 @@ class AudioSocketMedia:
     def start(self) -> None:
         self._last_heard = self._clock()
         self._look_at = self._last_heard + self._quiet
-        self._line.listen(self._heard)
         self._voice.open()
+        self._line.listen(self._heard, self.close)
 
     def play(self, clip: Clip) -> None:
         self._voice.play(clip)
@@ -91,6 +91,7 @@ class AudioSocketMedia:
         self._voice.volume(gain)
 
     def close(self) -> None:
+        """Also when the line ends: what has not left by then is not heard."""
         self._line.listen(None)
         self._voice.close()
 
@@ -118,8 +119,6 @@ class AudioSocketMedia:
         silent = self._clock() - self._last_heard
         if silent < self._quiet:
             self._look_at = self._last_heard + self._quiet
-        elif self._line.is_over:
-            self._look_at = float("inf")
         elif not self._is_heard or silent >= MAX_PAUSE:
             self._look_at = float("inf")
             self._post(MediaLost(f"no sound for {silent:.0f} s", final=True))

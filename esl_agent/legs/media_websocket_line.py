@@ -42,7 +42,7 @@ class Listener(Protocol):
     def on_event(self, event: wire.Event) -> None: ...
 
     def on_gone(self) -> None:
-        """The line ended: nobody hears us any more. Told once."""
+        """The line ended, or is about to: nobody hears us any more. Told once."""
 
 
 class MediaWebSocketLine:
@@ -77,6 +77,7 @@ class MediaWebSocketLine:
     def hang_up(self) -> None:
         if self.is_open and self._goodbye is None:
             self.command(wire.Command.HANGUP)
+            self._nobody_hears()
             self._goodbye = get_hub().loop.timer(HANG_UP_SECONDS)
             self._goodbye.start(self._connection.close, "hung up")
 
@@ -162,13 +163,16 @@ class MediaWebSocketLine:
         if self._goodbye is not None:
             self._goodbye.stop()
             self._goodbye.close()
-        listener, self._listener = self._listener, None
         told, self._on_end = self._on_end, None
         self._on_digit = None
-        if listener is not None:
-            listener.on_gone()
+        self._nobody_hears()
         if told is not None:
             told()
+
+    def _nobody_hears(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.on_gone()
 
     def _tell_digit(self, digit: str) -> None:
         if self._on_digit is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import audioop
 import gc
+import socket
 import struct
 import weakref
 
@@ -16,8 +17,9 @@ from virtual_line import Frames, Ticks
 from esl_agent.audio import playout, resample
 from esl_agent.audio.g711 import LAWS
 from esl_agent.audio.pcm import Sound
-from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, Played
+from esl_agent.dialogue.events import Audio, HungUp, MediaLost, MediaStarted, Played
 from esl_agent.legs import audiosocket_media, audiosocket_server, playout_clock
+from esl_agent.legs.asterisk import AsteriskLeg, Caller, NoControl
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_media import MAX_PAUSE, AudioSocketMedia
 from esl_agent.legs.base import Clip
@@ -307,3 +309,45 @@ def test_calls_leave_no_media_behind_without_the_collector(monkeypatch):
     finally:
         gc.enable()
         server.stop()
+
+
+@pytest.mark.parametrize("ends", ["hang-up", "reset", "half a frame", "nonsense", "ours"])
+def test_a_caller_who_leaves_in_mid_sentence_is_told_with_what_was_heard_before_the_end_of_the_call(ends):
+    """Who is told of the hang-up asks for nothing any more."""
+    clock, posted, lines = PlayoutClock(), [], []
+
+    def answer(line: AudioSocketLine) -> None:
+        media = AudioSocketMedia(line, clock, posted.append)
+        over = gevent.event.Event()
+        leg = AsteriskLeg(line, Caller(), NoControl(), posted.append)
+        line.on_end = lambda: (leg.ended(), over.set())
+        lines.append(line)
+        media.start()
+        media.play(Clip(1, 0, Sound(struct.pack("<h", 3000) * 24000 * 5, 24000)))
+        media.play(Clip(1, 1, Sound(struct.pack("<h", 3000) * 2400, 24000)))
+        over.wait()
+        media.play(Clip(1, 2, Sound(bytes(48000), 24000)))
+        media.close()
+
+    server = audiosocket_server.AudioSocketServer("127.0.0.1", 0, answer)
+    server.start()
+    caller = PretendAudioSocket(("127.0.0.1", server.bound_port))
+    caller.say(bytes(960))
+    until(lambda: len(caller.frames) > 10)
+    if ends == "reset":
+        caller.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif ends in ("half a frame", "nonsense"):
+        caller.write(b"\x13\x03" if ends == "half a frame" else b"\x42")
+    if ends == "ours":
+        lines[0].hang_up()
+    elif ends != "nonsense":
+        caller.hang_up()
+    until(lambda: len([event for event in posted if isinstance(event, Played)]) == 3)
+    server.stop()
+    told = [event for event in posted if isinstance(event, Played | HungUp)]
+    heard = sum(size for _, _, size in caller.frames) / 48000
+    assert [type(event) for event in told] == [Played, Played, HungUp, Played]
+    assert told[0].heard == pytest.approx(heard, abs=1.0)
+    assert 0.18 < told[0].heard < 5.0
+    assert [event.heard for event in (told[1], told[3])] == [0.0, 0.0]
+    assert not any(clock._slots)

@@ -233,13 +233,19 @@ class TestAudioSocket(MediaContract):
         return AudioSocketLine()
 
     def test_a_lost_connection_ends_the_sound_but_not_by_a_loss_that_could_be_mended(self, line):
-        """The end of the line is told by the line; the media owes no more than its reports."""
+        """The end of the line is told by the line; the media owes no more than its reports, and at once."""
         line.media.play(flat(1, 0, 1.0))
+        line.media.play(flat(1, 1, 1.0))
+        line.pass_(0.5)
         line.interrupt()
+        assert line.played() == [(1, 0, pytest.approx(0.5, abs=0.021)), (1, 1, 0.0)]
+        line.frames.clear()
+        line.media.play(flat(2, 0, 1.0))
         line.pass_(20.0)
         assert line.losses() == []
-        assert line.played() == [(1, 0, 1.0)]
+        assert line.played()[2:] == [(2, 0, 0.0)]
         assert not any(line.levels())
+        assert line.left_behind() == []
 
 
 class TestAudioSocketAt24(TestAudioSocket):

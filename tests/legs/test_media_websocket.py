@@ -394,6 +394,17 @@ def test_calls_leave_no_tick_or_object_and_need_no_collector():
         gc.enable()
 
 
+def test_what_was_heard_when_we_hang_up_is_told_then_and_not_what_the_clock_says_later(line):
+    line.media.play(flat(1, 10.0))
+    line.pass_(0.5)
+    sounded = sum(loud(line)) * FRAME
+    assert line.socket.line is not None
+    line.socket.line.hang_up()
+    line.pass_(2.0)
+    assert line.played() == [(1, 0, pytest.approx(sounded, abs=0.001))]
+    assert line.left_behind() == []
+
+
 def test_a_line_that_ended_before_its_sound_began_owes_its_reports_all_the_same():
     line = WebSocketLine(24000)
     line.media.play(flat(1, 1.0))

@@ -330,7 +330,7 @@ class AudioSocketLine(Line):
         return arrived[-1] if arrived else bytes(self._line_rate // 25)
 
     def interrupt(self) -> None:
-        self.socket.is_over = True
+        self.socket.ends()
 
     def never_connects(self) -> None:
         """It has connected, or there were no call."""
@@ -349,10 +349,16 @@ class Frames:
         self.sends = sound or LineSound()
         self.is_over = False
         self.on_sound: Callable[[int, bytes], None] | None = None
+        self.on_gone: Callable[[], None] | None = None
         self.sent: list[bytes] = []
 
-    def listen(self, on_sound: Callable[[int, bytes], None] | None) -> None:
-        self.on_sound = on_sound
+    def listen(self, on_sound: Callable[[int, bytes], None] | None, on_gone: Callable[[], None] | None = None) -> None:
+        self.on_sound, self.on_gone = on_sound, on_gone
+
+    def ends(self) -> None:
+        self.is_over = True
+        if self.on_gone is not None:
+            self.on_gone()
 
     def arrives(self, payload: bytes, kind: int | None = None) -> None:
         if self.on_sound is not None and not self.is_over:
