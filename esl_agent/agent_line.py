@@ -95,9 +95,9 @@ class AgentLine:
         if line := self._sessions.get(session):
             line.hear(pcm, self._rate)
 
-    def ask(self, session: int, instructions: str, *, is_last: bool = False) -> None:
+    def ask(self, session: int, instructions: str, is_last: bool = False, interruptible: bool = True) -> None:
         if line := self._sessions.get(session):
-            line.order(lambda agent: agent.respond(instructions, is_last=is_last))
+            line.order(lambda agent: agent.respond(instructions, is_last=is_last, interruptible=interruptible))
 
     def tell(self, session: int, text: str) -> None:
         if line := self._sessions.get(session):

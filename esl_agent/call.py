@@ -121,7 +121,7 @@ class Call:
             self._perform |= {
                 act.SendToAgent: lambda a: agent.send_audio(a.session, a.pcm),
                 act.ConnectAgent: agent.connect,
-                act.AskAgent: lambda a: agent.ask(a.session, a.instructions, is_last=a.is_last),
+                act.AskAgent: lambda a: agent.ask(a.session, a.instructions, a.is_last, a.interruptible),
                 act.TellAgent: lambda a: agent.tell(a.session, a.text),
                 act.ReturnTools: lambda a: agent.return_tools(a.session, a.results),
                 act.CancelReply: lambda a: agent.cancel(a.session, a.response),

@@ -248,6 +248,8 @@ class AskAgent:
     instructions: str = ""
     is_last: bool = False
     """Nothing is wanted of it behind this: the caller's speech neither ends it nor is answered any more."""
+    interruptible: bool = True
+    """False: the caller's speech does not end this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,16 +74,17 @@ class AgentTurns(RelayFloor):
             return True
         if self.phase is Phase.CLOSING:
             return ask.kind is not Kind.CLOSING
-        return self._caller is not None and (self._turn is None or self._may_interrupt(self._turn))
+        if self._caller is None or self._is_due_anyway(ask):
+            return False
+        return self._turn is None or self._may_interrupt(self._turn)
 
     def _may_interrupt(self, turn: Turn) -> bool:
         """Whether the caller may speak over a turn."""
-        barge_in = self._settings.barge_in
-        if turn.kind is Kind.CLOSING or not barge_in.enabled:
-            return False
-        if turn.kind is Kind.GREETING and not barge_in.greeting:
-            return False
-        return turn.name not in barge_in.uninterruptible
+        return self._yields(turn.kind, turn.name)
+
+    def _is_due_anyway(self, ask: Ask | None) -> bool:
+        """A phrase that was asked for, and is said whoever speaks."""
+        return ask is not None and bool(ask.instructions) and not self._yields(ask.kind, ask.name)
 
     def _current(self, session: int, response: str) -> Reply | None:
         reply = self._reply

@@ -147,8 +147,9 @@ class RelayDeadlines(RelayWaiting):
         self._caller = None
         self._speech_ended = now
         reply = self._reply
-        if reply is not None and not (reply.is_dropped and self._settings.barge_in.enabled):
-            self._wish = Ask()  # it cannot answer before that has ended, and speech has not ended it
+        is_under_way = reply is not None and not (reply.is_dropped and self._settings.barge_in.enabled)
+        if is_under_way or self._is_due_anyway(self._asked):
+            self._wish = Ask()  # it cannot answer before that has ended, and speech does not end it
         else:
             self._wish = None
             self._await(Ask(), now)

@@ -164,7 +164,17 @@ class RelayFloor(CallEnds):
             return
         self._wish = None
         self._await(wish, now)
-        out.append(AskAgent(session, wish.instructions, is_last=wish.kind is Kind.CLOSING))
+        may_stop = self._yields(wish.kind, wish.name)
+        out.append(AskAgent(session, wish.instructions, is_last=wish.kind is Kind.CLOSING, interruptible=may_stop))
+
+    def _yields(self, kind: Kind, name: str) -> bool:
+        """Whether the caller may speak over what is said as ``kind``, or as the phrase of that name."""
+        barge_in = self._settings.barge_in
+        if kind is Kind.CLOSING or not barge_in.enabled:
+            return False
+        if kind is Kind.GREETING and not barge_in.greeting:
+            return False
+        return name not in barge_in.uninterruptible
 
     def _await(self, ask: Ask, now: float) -> None:
         self._asked, self._asked_at = ask, now

@@ -277,10 +277,11 @@ class AgentSession(Protocol):
     def hear(self, sound: bytes) -> None:
         """The next sound of the caller, in the brief's format."""
 
-    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
+    def respond(self, instructions: str = "", *, is_last: bool = False, interruptible: bool = True) -> None:
         """Respond now, or once the response that is under way has ended (of several that wait the last counts);
         ``instructions`` for this once, in place of the brief's. One that is refused begins and ends as failed.
-        ``is_last``: from now on the caller's speech ends no response, and is not answered."""
+        ``is_last``: from now on the caller's speech ends no response, and is not answered. Not ``interruptible``: it
+        does not end this one."""
 
     def tell(self, text: str) -> None:
         """Add a message of the caller's."""

@@ -124,14 +124,13 @@ def update(id: str, session: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "session.update", "event_id": id, "session": session}
 
 
-def heard_out(session: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a ``session`` as it was set up, what changes when its last words are to be heard: speech ends no response and
-    is not answered. What an update leaves out stays as it is; ``turn_detection`` is one value, and told whole."""
-    quiet = {"create_response": False, "interrupt_response": False}
+def turns(session: Mapping[str, Any], **changes: bool) -> dict[str, Any]:
+    """Of a ``session`` as it was set up, what is told again when speech is to end no response, or not to be answered,
+    or both again. What an update leaves out stays as it is; ``turn_detection`` is one value, and told whole."""
     if "audio" not in session:
-        return {"turn_detection": session["turn_detection"] | quiet}
+        return {"turn_detection": session["turn_detection"] | changes}
     return {"type": session["type"], "audio": {"input": {
-        "turn_detection": session["audio"]["input"]["turn_detection"] | quiet,
+        "turn_detection": session["audio"]["input"]["turn_detection"] | changes,
     }}}  # fmt: skip
 
 

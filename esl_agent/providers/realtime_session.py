@@ -93,6 +93,9 @@ class RealtimeSession:
         """The instructions (or none: "") of a response that is to be asked for when none is under way."""
         self._answer_due = 0.0
         """Until then (monotonic) the service may begin an answer to the caller's words by itself."""
+        self._is_interruptible = self._may_end = setup.interruptible
+        """Whether the caller's speech ends a response now, and is to end the one that is wished for."""
+        self._is_last = False
 
     # Before it can be used
 
@@ -162,6 +165,8 @@ class RealtimeSession:
                     self._note(part)
                 if self._wish is not None:
                     self._fulfil()
+                else:
+                    self._yield_again()
             except ProviderError:
                 if self._is_closed:
                     return
@@ -182,7 +187,7 @@ class RealtimeSession:
             self._answer_due = time.monotonic() + SPEECH
         elif isinstance(part, CallerEnded):
             # While it responds to something else (speech did not end that) it begins no answer: ServerVad of the SDK.
-            is_busy = not self._setup.interruptible and bool(self._reading.response)
+            is_busy = not self._is_interruptible and bool(self._reading.response)
             self._answer_due = 0.0 if is_busy else time.monotonic() + ANSWER
 
     def _error(self, event: dict[str, Any]) -> tuple[AgentPart, ...]:
@@ -217,15 +222,31 @@ class RealtimeSession:
             self._number += 1
             self._socket.send(messages.append(self._number, sound))
 
-    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
+    def respond(self, instructions: str = "", *, is_last: bool = False, interruptible: bool = True) -> None:
         """At once, or when the response that is under way has ended; of several that wait the last counts. What the
         caller is saying is answered anyhow, together with whatever else there is to answer: without instructions it is
-        then asked for only if no answer comes. Where the service refuses to have its last words heard out, they are
-        asked for all the same."""
+        then asked for only if no answer comes. Where the service refuses to have words heard out, they are asked for
+        all the same."""
         if is_last:
-            self._send(messages.update(self._id(), messages.heard_out(self._setup.session)))
-        self._wish = instructions
+            self._is_last = True
+            self._turns(create_response=False, interrupt_response=False)
+        self._wish, self._may_end = instructions, interruptible and self._setup.interruptible
         self._fulfil()
+
+    def _turns(self, **changes: bool) -> None:
+        self._send(messages.update(self._id(), messages.turns(self._setup.session, **changes)))
+
+    def _yield(self, is_interruptible: bool) -> None:
+        """Whether the caller's speech is to end a response from now on."""
+        if is_interruptible is not self._is_interruptible and not self._is_last:
+            self._is_interruptible = is_interruptible
+            self._turns(interrupt_response=is_interruptible)
+
+    def _yield_again(self) -> None:
+        """What was to be heard out is whole. Nothing is changed while the caller speaks, lest half of it be lost."""
+        is_under_way = bool(self._reading.response) or self._is_asking()
+        if not is_under_way and not self._reading.is_caller_speaking:
+            self._yield(self._setup.interruptible)
 
     def _fulfil(self) -> None:
         """Ask for the response that is wished for, if none is under way or about to be."""
@@ -235,6 +256,7 @@ class RealtimeSession:
         if not self._wish and now < self._answer_due:
             return
         wish, self._wish = self._wish, None
+        self._yield(self._may_end)
         id = self._id()
         self._asked = now
         if len(self._asks) >= MAX_ASKS:

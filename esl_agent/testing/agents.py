@@ -19,7 +19,7 @@ Script = Callable[["CannedSession"], None]
 
 class CannedSession:
     """One connection. ``told`` has what it was told, in order: ``("hear", sound)``, ``("respond", instructions)``, and
-    ``"last"`` behind them."""
+    ``"last"`` or ``"all of it"`` behind them."""
 
     def __init__(self, brief: AgentBrief) -> None:
         self.brief = brief
@@ -52,8 +52,9 @@ class CannedSession:
     def hear(self, sound: bytes) -> None:
         self._take("hear", sound)
 
-    def respond(self, instructions: str = "", *, is_last: bool = False) -> None:
-        self._take("respond", instructions, *(("last",) if is_last else ()))
+    def respond(self, instructions: str = "", *, is_last: bool = False, interruptible: bool = True) -> None:
+        how = ("last",) if is_last else () if interruptible else ("all of it",)
+        self._take("respond", instructions, *how)
 
     def tell(self, text: str) -> None:
         self._take("tell", text)

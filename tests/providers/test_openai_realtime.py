@@ -129,6 +129,42 @@ class TestOpenAiRealtime(Realtime):
             assert call.until(ResponseEnded, 2).status == "completed"
         assert self.talk.errors == []
 
+    def test_what_may_not_be_interrupted_is_heard_out_and_all_that_follows_may_be(self):
+        story = Reply("A long story.", tone(3.0), pause_after=1)
+        with self.call(story, Reply("Another.", tone(3.0), pause_after=1), Reply("Yes?")) as call:
+            before = json.loads(json.dumps(self.talk.session))
+            call.session.respond("Say the greeting.", interruptible=False)
+            call.until(SoundPart)
+            call.speak()
+            call.until(CallerEnded)
+            self.talk.go_on.set()
+            assert call.until(ResponseEnded).status == "completed"
+            self.talk.go_on.clear()
+            heard = len(call.of(SoundPart))
+            call.session.respond()  # what was said meanwhile
+            call.until(SoundPart, heard + 1)
+            assert self.talk.session == before
+            call.speak()
+            assert call.until(ResponseEnded, 2).status == "cancelled"
+            assert call.until(ResponseEnded, 3).status == "completed"
+        assert self.talk.errors == []
+
+    def test_nothing_is_changed_while_the_caller_speaks(self):
+        with self.call(Reply("A long story.", tone(3.0), pause_after=1)) as call:
+            call.session.respond("Say the greeting.", interruptible=False)
+            call.until(SoundPart)
+            call.say(tone(0.5))
+            call.until(CallerBegan)
+            self.talk.go_on.set()
+            call.until(ResponseEnded)
+            call.session.tell("Pressed 1.")
+            until(lambda: self.sent("conversation.item.create"))
+            assert len(self.sent("session.update")) == 2
+            call.say(bytes(48000))
+            call.until(CallerEnded)
+            until(lambda: len(self.sent("session.update")) == 3)
+            assert self.talk.session["audio"]["input"]["turn_detection"]["interrupt_response"]
+
     @pytest.mark.parametrize("shape", ["ga", "beta"])
     @pytest.mark.parametrize("type", ["server_vad", "semantic_vad"])
     def test_the_last_words_are_neither_interrupted_nor_answered(self, shape, type):

@@ -69,8 +69,10 @@ def lived(server: PretendRealtime, **options: Any) -> Any:
     for number in (4, 5):
         session.respond()
         call.until(ResponseEnded, number)
-    session.respond("Say goodbye.", is_last=True)
+    session.respond("Say what the time is.", interruptible=False)
     call.until(ResponseEnded, 6)
+    session.respond("Say goodbye.", is_last=True)
+    call.until(ResponseEnded, 7)
     call.end()
     until(lambda: not server.open_connections)
     return server.sessions[-1]

@@ -435,6 +435,7 @@ class RelayChaos(RelayWorld):
             self.speaks, self.speaks_since = f"c{self.said}", self.now
             if self.phase not in (Phase.WAITING, Phase.CLOSING, *AWAY):
                 may_take = self.dialogue._turn is None or self.dialogue._may_interrupt(self.dialogue._turn)
+                may_take = may_take and not self.is_promised
                 self.owes = self.owes and not may_take
                 self.awaits_until = 0.0 if may_take else self.awaits_until
             self.unsaid.append((session, self.speaks))
@@ -443,11 +444,16 @@ class RelayChaos(RelayWorld):
             item, self.speaks = self.speaks, None
             is_heard = self.dialogue._caller == (session, item)
             is_ended = self.config.barge_in.enabled and self.reply is not None and self.reply.is_cancelled
-            if is_heard and (self.reply is None or is_ended):
+            if is_heard and (self.reply is None or is_ended) and not self.is_promised:
                 self.awaits()
             self.send(ev.CallerPaused(session, item))
         elif step == "said" and self.unsaid:
             self.send(ev.CallerSaid(*self.unsaid.pop(), "words of theirs"))
+
+    @property
+    def is_promised(self) -> bool:
+        """What was asked for is said whoever speaks."""
+        return self.dialogue._is_due_anyway(self.dialogue._asked)
 
     def report_clip(self, heard: float) -> None:
         """The leg's first clip ends, or is cut for no reason."""

@@ -273,6 +273,48 @@ def test_a_caller_may_not_interrupt_where_the_did_says_so():
     assert it.last(act.Measured).agent == "One two three. Four."
 
 
+def test_a_caller_who_speaks_before_a_greeting_that_is_always_said_hears_it_and_is_answered():
+    it = world(barge_in=BargeInSettings(greeting=False))
+    it.answer()
+    it.connect()
+    assert [ask.interruptible for ask in it.all(act.AskAgent)] == [False]
+    it.post(ev.CallerSpeaks(1, "c1"))
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "r1-0", "Hello.")
+    it.post(ev.AgentSpoke(1, "r1", "r1-0"))
+    assert it.all(act.CancelReply) == []
+    assert len(it.all(act.Play)) == 1
+    it.post(ev.CallerPaused(1, "c1"))
+    it.post(ev.AgentResponded(1, "r1"))
+    assert it.last(act.AskAgent) == act.AskAgent(1)
+    it.respond("Yes?", name="r2")
+    it.listen(5.0)
+    assert it.phase is Phase.LISTENING
+    assert [each.kind for each in it.all(act.Measured)] == ["greeting"]
+    assert [each.agent for each in it.all(act.Measured)] == ["Hello. Yes?"]
+
+
+def test_a_caller_who_says_something_short_before_such_a_greeting_begins_is_answered_behind_it():
+    it = world(barge_in=BargeInSettings(uninterruptible=("greeting",)))
+    it.answer()
+    it.connect()
+    it.caller_says("Hello?")
+    assert len(it.all(act.AskAgent)) == 1
+    it.respond("Hello.", name="r1")
+    assert len(it.all(act.AskAgent)) == 2
+    assert it.last(act.AskAgent) == act.AskAgent(1)
+
+
+def test_a_greeting_that_may_be_interrupted_is_not_said_over_who_speaks_first():
+    it = world()
+    it.answer()
+    it.connect()
+    assert [ask.interruptible for ask in it.all(act.AskAgent)] == [True]
+    it.post(ev.CallerSpeaks(1, "c1"))
+    it.post(ev.AgentResponding(1, "r1"))
+    assert it.last(act.CancelReply) == act.CancelReply(1, "r1")
+
+
 def test_the_speech_that_another_session_heard_interrupts_nobody():
     it = replying("One two three.")
     it.post(ev.CallerSpeaks(7, "c9"))
