@@ -189,7 +189,8 @@ class SessionLine:
                 if text:
                     self._tell(AgentText(number, response, item, text[:MAX_TEXT]))
             case ResponseBegan(response):
-                voice.new_response()
+                for event in voice.new_response():
+                    self._tell(event)
                 self._tell(AgentResponding(number, response))
             case ResponseEnded(response, status, calls, error):
                 for event in voice.response_ended(response):

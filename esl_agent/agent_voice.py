@@ -47,7 +47,9 @@ class AgentVoice:
         self.seconds = 0.0
         """What came since the last ``new_response``."""
 
-    def new_response(self) -> None:
+    def new_response(self) -> Iterator[Event]:
+        """What is left of others has ended: it came when they were over."""
+        yield from self.close()
         self.seconds = 0.0
         self._over.clear()
 
@@ -81,7 +83,7 @@ class AgentVoice:
             yield from self._end(name, response)
 
     def close(self) -> Iterator[Event]:
-        """The session is over: no sound is left that waits for more."""
+        """No sound is left that waits for more."""
         for name, item in list(self._items.items()):
             yield from self._end(name, item.response)
 

@@ -302,6 +302,18 @@ def test_an_item_without_end_is_cut(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     assert len([r for r in caplog.records if "cut" in r.message]) == 1
 
 
+def test_sound_that_comes_after_its_response_however_often_is_no_fault() -> None:
+    desk = Desk()
+    session = desk.connect()
+    for n in range(2 * agent_voice.MAX_ITEMS):
+        session.say(ResponseBegan(f"r{n}"), SoundPart(f"r{n}", f"i{n}", FRAME), ResponseEnded(f"r{n}", "cancelled"))
+        session.say(ResponseBegan(f"s{n}"), SoundPart(f"r{n}", f"i{n}", FRAME), ResponseEnded(f"s{n}"))
+    session.say(CallerBegan("u"))
+    desk.until(lambda: desk.of(CallerSpeaks) or desk.of(AgentClosed))
+    assert desk.of(AgentClosed) == []
+    assert all(each.audio.is_ended for each in desk.of(AgentSpeaks))
+
+
 def test_an_agent_with_ever_more_items_is_a_fault() -> None:
     desk = Desk()
     session = desk.connect()

@@ -107,6 +107,9 @@ class Reading:
         self._sound = sound
         self._transcriber = transcriber
         self._responses: dict[str, _Response] = {}
+        self._speech = ""
+        """What the caller says, or said last."""
+        self._unnamed = 0
 
     def parts(self, event: dict[str, Any]) -> Iterable[AgentPart]:
         """What ``event`` (of ``read``) means. Raises ValueError."""
@@ -116,6 +119,11 @@ class Reading:
     def milliseconds(self, item: Item) -> int:
         """How long the sound of ``item`` is so far, rounded down."""
         return item.received * 1000 // self._sound.bytes_per_second
+
+    def _name(self, kind: str) -> str:
+        """For what a server has no id for."""
+        self._unnamed += 1
+        return f"{kind}-{self._unnamed}"
 
     # What the agent says
 
@@ -176,7 +184,7 @@ class Reading:
     # Its responses
 
     def _began(self, event: dict[str, Any]) -> Iterable[AgentPart]:
-        id = plain_id(_object(event, "response").get("id")) or f"response-{len(self._responses)}"
+        id = plain_id(_object(event, "response").get("id")) or self._name("response")
         if id in self._responses:
             return ()
         _keep(self._responses, MAX_RESPONSES)
@@ -213,22 +221,26 @@ class Reading:
 
     def _caller_began(self, event: dict[str, Any]) -> Iterable[AgentPart]:
         self.is_caller_speaking = True
-        return (CallerBegan(plain_id(event.get("item_id"))),)
+        self._speech = plain_id(event.get("item_id")) or self._name("speech")
+        return (CallerBegan(self._speech),)
 
     def _caller_ended(self, event: dict[str, Any]) -> Iterable[AgentPart]:
         self.is_caller_speaking = False
-        return (CallerEnded(plain_id(event.get("item_id"))),)
+        return (CallerEnded(self._speech_of(event)),)
 
     def _caller_said(self, event: dict[str, Any]) -> Iterable[AgentPart]:
         text = event.get("transcript")
         if not isinstance(text, str):
             raise ValueError("a transcript that is no text")
-        said = CallerWords(plain_id(event.get("item_id")), text[:MAX_WORDS].strip())
+        said = CallerWords(self._speech_of(event), text[:MAX_WORDS].strip())
         usage = of_transcription(event.get("usage"))
         return (said,) if usage is None else (said, UsagePart(usage, self._transcriber))
 
     def _not_understood(self, event: dict[str, Any]) -> Iterable[AgentPart]:
-        return (CallerWords(plain_id(event.get("item_id")), ""),)
+        return (CallerWords(self._speech_of(event), ""),)
+
+    def _speech_of(self, event: dict[str, Any]) -> str:
+        return plain_id(event.get("item_id")) or self._speech
 
 
 _READ: dict[str, Callable[[Reading, dict[str, Any]], Iterable[AgentPart]]] = {

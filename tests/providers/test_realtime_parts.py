@@ -136,6 +136,22 @@ def test_a_server_without_ids_is_still_understood():
     ]
 
 
+def test_a_server_without_ids_is_understood_as_long_as_the_call_lasts():
+    began, over = {"type": "response.created", "response": {}}, {"type": "response.done", "response": {}}
+    found = parts(*[began, over] * 200)
+    assert len({part.response for part in found if isinstance(part, ResponseBegan)}) == 200
+    assert len({part.response for part in found if isinstance(part, ResponseEnded)}) == 200
+
+
+def test_each_speech_of_the_caller_is_another_one_where_a_server_does_not_say_which():
+    buffer = "input_audio_buffer.speech_"
+    said = {"type": "conversation.item.input_audio_transcription.completed", "transcript": "hello"}
+    found = parts(*[{"type": f"{buffer}started"}, {"type": f"{buffer}stopped"}, said] * 2)
+    first, second = found[:3], found[3:]
+    assert len({part.item for part in first}) == len({part.item for part in second}) == 1
+    assert first[0].item != second[0].item
+
+
 def test_why_it_failed_is_a_name_and_no_sentence():
     def error(**found: Any) -> str:
         (ended,) = (
