@@ -311,7 +311,7 @@ def test_sound_that_comes_after_its_response_however_often_is_no_fault() -> None
     session.say(CallerBegan("u"))
     desk.until(lambda: desk.of(CallerSpeaks) or desk.of(AgentClosed))
     assert desk.of(AgentClosed) == []
-    assert all(each.audio.is_ended for each in desk.of(AgentSpeaks))
+    assert [each.audio.is_ended for each in desk.of(AgentSpeaks)].count(False) == 1  # which may yet go on
 
 
 def test_an_agent_with_ever_more_items_is_a_fault() -> None:
