@@ -27,7 +27,7 @@ from gevent import get_hub
 from esl_agent.errors import WireError
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.legs.frame_writer import FrameWriter
-from esl_agent.legs.sound_connection import Allowance
+from esl_agent.legs.sound_connection import FRAMES_PER_SECOND, Allowance
 from esl_agent.wire import audiosocket as wire
 from esl_agent.wire.audiosocket_sound import LineSound, Opening
 
@@ -46,10 +46,9 @@ LOOK_SECONDS = 0.5
 GOODBYE_SECONDS = 2.0
 #: Bytes the kernel keeps unsent for us (it doubles them): a second at most of slin24.
 SEND_BUFFER_BYTES = 32768
-#: Seconds of sound that may come in each second that passes.
+#: Seconds of sound, of whatever kind, that may come in each second that passes; so many times the frames of a
+#: telephone, too.
 MAX_SECONDS_PER_SECOND = 4.0
-#: Frames a second of a telephone whose packets hold 10 ms; so many times as many may come. Keys are frames, too.
-FRAMES_PER_SECOND = 100
 #: Keys pressed before anybody asked for them.
 MAX_EARLY_DIGITS = 32
 
@@ -96,8 +95,9 @@ class AudioSocketLine:
         self._parser = wire.Parser()
         self._opening = Opening()
         self._sends = LineSound()
-        self._allowance = _allowance(self._sends)
+        self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND)
         self._frames = Allowance(FRAMES_PER_SECOND, MAX_SECONDS_PER_SECOND)
+        self._has_failed = False  # an error was told, and is not logged again
         self._began_at = 0.0  # when the frame began that has not ended
         self._on_sound: Callable[[int, bytes], None] = _nobody
         self._on_gone: Callable[[], None] | None = None
@@ -210,9 +210,6 @@ class AudioSocketLine:
             return
         if self._state is _State.LEAVING:
             return
-        if not self._allowance.take(len(data)):
-            self._fail(f"more than {MAX_SECONDS_PER_SECOND:g} seconds of sound a second")
-            return
         try:
             frames = self._parser.feed(data)
         except WireError as error:
@@ -237,11 +234,15 @@ class AudioSocketLine:
     def _sounded(self, kind: int, payload: bytes) -> None:
         if not payload:
             return
+        rate = self.sound.rate if self.sound is not None and self.sound.kind == kind else wire.RATES[kind]
+        if not self._allowance.take(len(payload) / 2 / rate):
+            self._fail(f"more than {MAX_SECONDS_PER_SECOND:g} seconds of sound a second")
+            return
         if self.sound is None:
             self.sound = self._opening.hear(kind, payload, time.monotonic())
             if self.sound is None:
                 return
-            self._allowance = _allowance(self.sound)
+            self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND)
             if self._state is _State.OPENING:
                 self._open()
             else:
@@ -255,7 +256,10 @@ class AudioSocketLine:
             self._pressed(wire.digit(wire.Frame(kind, payload)))
         elif kind == wire.GOODBYE:
             self._end("Asterisk said goodbye")
-        else:
+        elif wire.has_hung_up(wire.Frame(kind, payload)):
+            self._end("Asterisk says that the caller hung up")
+        elif not self._has_failed:
+            self._has_failed = True
             log.warning("call=%s Asterisk tells an error: code 0x%s", self.id, payload[:4].hex() or "none")
 
     def _named(self, frame: wire.Frame) -> None:
@@ -350,11 +354,6 @@ class AudioSocketLine:
 
 def _nobody(kind: int, payload: bytes) -> None:
     """Gets what nobody listens to."""
-
-
-def _allowance(sound: LineSound) -> Allowance:
-    """How much of it may come. Until a frame tells the rate it is taken for 8 kHz."""
-    return Allowance(sound.rate * 2.0, MAX_SECONDS_PER_SECOND)
 
 
 def _tune(sock: Any) -> None:

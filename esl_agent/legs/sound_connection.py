@@ -30,21 +30,22 @@ FRAMES_PER_SECOND, MAX_TIMES_FRAMES = 100, 4.0
 
 
 class Allowance:
-    """How many bytes a peer may have sent by now: ``times`` as many as its sound has in the time that passed."""
+    """How much a peer may have sent by now, in bytes, frames or seconds: ``times`` as much as its sound has in the time
+    that passed."""
 
-    def __init__(self, bytes_per_second: float, times: float) -> None:
-        self._bytes_per_second = bytes_per_second
+    def __init__(self, per_second: float, times: float) -> None:
+        self._per_second = per_second
         self._times = times
         self._began = time.monotonic()
-        self._received = 0
-        self._allowed = BURST_SECONDS * bytes_per_second
+        self._received = 0.0
+        self._allowed = BURST_SECONDS * per_second
 
-    def take(self, size: int) -> bool:
-        """``size`` more have come. False: that is too much."""
+    def take(self, size: float) -> bool:
+        """So much more has come. False: that is too much."""
         self._received += size
         if self._received > self._allowed:  # what the time that passed allows, asked again when that is used up
             seconds = BURST_SECONDS + (time.monotonic() - self._began) * self._times
-            self._allowed = seconds * self._bytes_per_second
+            self._allowed = seconds * self._per_second
         return self._received <= self._allowed
 
 

@@ -22,6 +22,9 @@ DIGIT = 0x03
 SLIN = 0x10
 """Sound at 8 kHz, and of any rate from an Asterisk older than the typed kinds."""
 FAILURE = 0xFF
+#: Of an error's code, which is made of bits: the caller hung up (the others: a frame was not forwarded, no memory).
+#: No Asterisk up to 22.10.1 was seen to send one; the protocol's description has them.
+_HUNG_UP = 0x01
 
 #: Samples a second of each kind of sound.
 RATES = {
@@ -135,6 +138,11 @@ def digit(frame: Frame) -> str:
     """The key of a DIGIT frame; empty for what is no key."""
     key = chr(frame.payload[0]).upper()
     return key if key in DIGITS else ""
+
+
+def has_hung_up(frame: Frame) -> bool:
+    """Whether a FAILURE frame says that the caller is gone."""
+    return bool(frame.payload and frame.payload[0] & _HUNG_UP)
 
 
 def header(kind: int, length: int) -> bytes:

@@ -23,6 +23,8 @@ from esl_agent.wire.audiosocket import RATES, SLIN
 
 #: So many gaps between frames say how long a frame is; the shortest and the longest quarter do not count.
 GAPS = 8
+#: Where no two frames have one size it is decided after so many.
+MOST_FRAMES = 32
 #: How much sound an RTP packet holds where it is not 20 ms.
 OTHER_LENGTHS = (0.010, 0.030, 0.040, 0.060)
 USUAL_LENGTH = 0.020
@@ -73,10 +75,10 @@ def _by_length(size: int, seconds: float) -> LineSound | None:
 class Opening:
     """Told of every frame of sound until it knows what they are."""
 
-    __slots__ = ("_arrived", "_finder", "_size")
+    __slots__ = ("_arrived", "_count", "_finder", "_size")
 
     def __init__(self) -> None:
-        self._size = 0
+        self._size = self._count = 0
         self._arrived: list[float] = []
         self._finder = LawFinder()
 
@@ -89,8 +91,9 @@ class Opening:
             self._size = size
             self._arrived.clear()
         self._arrived.append(now)
+        self._count += 1
         self._finder.decode(payload)
-        return self.decide() if len(self._arrived) > GAPS else None
+        return self.decide() if len(self._arrived) > GAPS or self._count >= MOST_FRAMES else None
 
     def decide(self) -> LineSound | None:
         """What it is, as far as is known by now; None if nothing came."""

@@ -9,6 +9,7 @@ import struct
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from uuid import UUID
 
 import gevent
@@ -17,7 +18,7 @@ from esl_peer import until
 from gevent.event import Event as Flag
 
 from esl_agent.errors import LegError
-from esl_agent.legs import audiosocket_line, audiosocket_server
+from esl_agent.legs import audiosocket_line, audiosocket_server, sound_connection
 from esl_agent.legs.audiosocket_line import AudioSocketLine
 from esl_agent.legs.audiosocket_server import AudioSocketServer
 from esl_agent.testing.pretend_audiosocket import PretendAudioSocket
@@ -319,7 +320,50 @@ def test_who_sends_much_more_sound_than_time_passes_is_closed(server, calls, cap
         assert len(calls.payloads) < 50 * 7
 
 
-@pytest.mark.parametrize("frame", [wire.digit_frame("5"), b"\xff\x00\x01\x01", b"\x13\x00\x00", b"\x13\x00\x02ab"])
+@pytest.mark.parametrize("kind", [0x13, 0x16, 0x18])
+def test_a_call_that_began_at_8_khz_may_go_on_at_any_rate(server, calls, kind, monkeypatch):
+    """So much sound as time, whatever its bytes: at 192 kHz there are 24 times as many."""
+    now = [1000.0]
+    monkeypatch.setattr(sound_connection, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    caller = phone(server)
+    caller.write(wire.sound_frame(wire.SLIN, bytes(320)))
+    line = calls.line
+    frame = wire.sound_frame(kind, bytes(wire.RATES[kind] // 25))
+    for second in range(1, 11):
+        now[0] += 1.0
+        for _ in range(50):
+            line._sounded(kind, frame[3:])
+        assert len(calls.payloads) >= 50 * second
+    assert not line.is_over
+    for _ in range(50 * 45):
+        line._sounded(kind, frame[3:])
+    assert "seconds of sound a second" in line.ended_because
+
+
+def test_a_caller_whose_packets_differ_in_size_from_the_first_is_heard(server, calls):
+    """One who was quiet when the call began, so that nothing else decides what comes."""
+    caller = phone(server)
+    calls.line  # noqa: B018
+    for number in range(100):
+        caller.write(wire.sound_frame(wire.SLIN, bytes(300 + number % 2 * 40)))
+    until(lambda: len(calls.payloads) > 60)
+    caller.hang_up()
+
+
+def test_an_asterisk_that_tells_that_the_caller_hung_up_is_believed(server, calls, caplog):
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        calls.line  # noqa: B018
+        sock.sendall(b"\xff\x00\x01\x02" * 5 + FRAME)
+        until(lambda: "tells an error: code 0x02" in caplog.text)
+        assert not calls.ends
+        sock.sendall(b"\xff\x00\x01\x01")
+        until(lambda: calls.ends)
+    assert calls.ends == ["Asterisk says that the caller hung up"]
+    assert caplog.text.count("tells an error") == 1
+
+
+@pytest.mark.parametrize("frame", [wire.digit_frame("5"), b"\xff\x00\x01\x04", b"\x13\x00\x00", b"\x13\x00\x02ab"])
 def test_who_sends_more_frames_than_a_telephone_is_closed(server, calls, frame):
     """Four bytes make a key, and each costs every other call its time."""
     with raw(server) as sock:

@@ -16,7 +16,7 @@ from esl_agent.errors import WireError
 from esl_agent.testing.caller import recording
 from esl_agent.testing.line import telephone
 from esl_agent.wire import audiosocket as wire
-from esl_agent.wire.audiosocket_sound import GAPS, LawFinder, LineSound, Opening
+from esl_agent.wire.audiosocket_sound import GAPS, MOST_FRAMES, LawFinder, LineSound, Opening
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "audiosocket"
 CALL = UUID("e04aaef1-1b68-4b61-b77c-122871a9e6e5")
@@ -219,6 +219,18 @@ def test_before_enough_frames_came_the_usual_length_is_believed():
     assert opening.decide() is None
     assert opening.hear(wire.SLIN, bytes(960), 0.0) is None
     assert opening.decide() == LineSound(wire.SLIN, 24000)
+
+
+def test_frames_of_which_no_two_have_one_size_are_not_asked_for_ever():
+    opening = Opening()
+    found = [opening.hear(wire.SLIN, bytes(340 + 2 * number), number * 0.02) for number in range(MOST_FRAMES)]
+    assert found == [None] * (MOST_FRAMES - 1) + [LineSound()]
+
+
+@pytest.mark.parametrize(("code", "has"), [(b"", False), (b"\1", True), (b"\2", False), (b"\4", False), (b"\5", True)])
+def test_an_error_says_whether_the_caller_hung_up(code, has):
+    (_, frame) = parsed(NAMED + b"\xff" + len(code).to_bytes(2, "big") + code)
+    assert wire.has_hung_up(frame) is has
 
 
 @pytest.mark.parametrize("size", [33, 1, 21000])
