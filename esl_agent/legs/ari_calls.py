@@ -206,8 +206,9 @@ class AriCalls:
 
     def _came(self, event: AriEvent, earlier: AriCall | None) -> None:
         channel = event.channel
-        if channel.id.startswith(self._prefix):  # of a call that has ended
-            self._client.ask(Lane(), Request("DELETE", ("channels", channel.id), is_owed=True), ignored)
+        if channel.id.startswith(self._prefix):
+            if earlier is None:  # of a call that has ended; else the sweep has seen the answer first
+                self._client.ask(Lane(), Request("DELETE", ("channels", channel.id), is_owed=True), ignored)
             return
         if earlier is not None:  # the dialplan gives him to us again
             earlier.caller_ended()

@@ -183,3 +183,17 @@ def test_a_call_that_rings_outlives_a_lost_connection(lab):
     assert called.news == [Rang()]
     lab.asterisk.answers(called.id)
     assert lab.until(lambda: called.news[-1] == CalleeAnswered(called.id))
+
+
+def test_an_answer_that_is_seen_before_it_is_told_is_one_answer(lab):
+    """A look at Asterisk's channels may be faster than the event."""
+    called = rung(lab)
+    lab.asterisk.held = []
+    lab.asterisk.answers(called.id)
+    lab.calls._sweep.soon()
+    assert lab.until(lambda: called.news[-1] == CalleeAnswered(called.id))
+    lab.asterisk.release()
+    assert lab.until(lambda: bool(lab.found) and lab.found[0].is_known)
+    assert lab.until(lambda: bool(lab.asterisk.channels[called.id].bridge))
+    assert not [each for each in lab.asterisk.asked if each.method == "DELETE"]
+    assert called.news == [Rang(), CalleeAnswered(called.id)]
