@@ -9,7 +9,9 @@ request's parameters: with ``v(...)`` these stay on Asterisk's shared client and
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -34,6 +36,9 @@ PULSE_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 65536
 #: Passed over before MEDIA_START: the sound of PULSE_SECONDS at 48 kHz.
 MAX_EARLY_BYTES = 480_000
+#: Bytes the kernel keeps unsent for us (it doubles them): 4 s of slin24. What Asterisk takes so much later nobody wants
+#: to hear; without a limit it was more than a minute's sound before anybody noticed.
+SEND_BUFFER_BYTES = 100_000
 #: Seconds of sound that may come in each second that passes.
 MAX_SECONDS_PER_SECOND = 4.0
 MAX_LINES = 500
@@ -155,6 +160,8 @@ class _Connection(SoundConnection):
     def __init__(self, server: MediaWebSocketServer, sock: Any, peer: str) -> None:
         protocol = AudioSocketProtocol(lambda _: True, MAX_MESSAGE_BYTES, SUBPROTOCOLS)
         super().__init__(sock, peer, protocol, HANDSHAKE_SECONDS)
+        with suppress(OSError):  # reset meanwhile, which the first read tells
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._server = server
         self._line: MediaWebSocketLine | None = None
         self._allowance: Allowance | None = None

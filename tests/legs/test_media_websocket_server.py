@@ -329,6 +329,16 @@ def test_a_silent_line_is_asked_whether_it_is_there_and_given_up_without_an_answ
     until(lambda: calls.ended)
 
 
+def test_an_asterisk_that_no_longer_reads_is_left_after_seconds_of_sound_not_minutes(asterisk, line, calls):
+    asterisk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    frames = 0
+    while line.is_open and frames < 4000:
+        line.send([bytes(960)])
+        frames += 1
+    assert 50 < frames < 500
+    until(lambda: calls.ended)
+
+
 def test_more_sound_than_time_is_closed(asterisk, line, calls):
     with suppress(ConnectionError):
         for _ in range(200):
