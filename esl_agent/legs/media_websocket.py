@@ -13,6 +13,7 @@ Facts behind it (chan_websocket.c and measured, 22.10.1):
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ IDLE = 2
 MARK_EVERY = 25
 #: A mark that is later than this is not waited for: Asterisk before 20.18 and 22.8 knows none.
 MARK_PATIENCE = 0.5
+#: So many marks of which none was told: no more are sent. Asterisk logs each command that it does not know.
+MARKS_IN_VAIN = 8
 #: Seconds by which we may be wrong about the moment a frame leaves Asterisk.
 UNSURE = 0.005
 
@@ -73,6 +76,7 @@ class MediaWebSocketMedia:
         self._starts: dict[_Key, float] = {}
         self._next_mark = 0
         self._has_marks = True
+        self._in_vain = 0.0  # marks that were not told, as long as none was
         self._may_send = True
         self._ticking: int | None = None
         self._is_over = False
@@ -146,6 +150,7 @@ class MediaWebSocketMedia:
     def _tick(self) -> None:
         now = self._clock()
         while self._marks and self._is_due(self._marks[0][0], now):
+            self._in_vain += 1
             self._tell(self._marks.popleft()[1])
         self._fill([])
         if now >= self._give_up_at:
@@ -196,7 +201,8 @@ class MediaWebSocketMedia:
         if news or number >= self._next_mark:
             self._next_mark = number + MARK_EVERY
             self._marks.append((number, news))
-            messages.append(wire.command(wire.Command.MARK_MEDIA, self._line.start.is_json, str(number)))
+            if self._in_vain < MARKS_IN_VAIN:
+                messages.append(wire.command(wire.Command.MARK_MEDIA, self._line.start.is_json, str(number)))
         messages.append(frame)
         self._frames.append((number, frame, is_sound))
 
@@ -207,7 +213,7 @@ class MediaWebSocketMedia:
 
     def _marked(self, number: int) -> None:
         """Asterisk gives out frame ``number``."""
-        self._has_marks = True
+        self._has_marks, self._in_vain = True, -math.inf
         self._queue.marked(number, self._clock())
         while self._marks and self._marks[0][0] <= number:
             self._tell(self._marks.popleft()[1])

@@ -14,7 +14,7 @@ from virtual_websocket import WebSocketLine
 from esl_agent.audio.pcm import Sound, SoundStream
 from esl_agent.dialogue.events import Audio, MediaLost, MediaStarted, PlaybackBegan, Played
 from esl_agent.legs.base import Clip
-from esl_agent.legs.media_websocket import AHEAD, IDLE
+from esl_agent.legs.media_websocket import AHEAD, IDLE, MARKS_IN_VAIN
 from esl_agent.wire import chan_websocket as wire
 
 FRAME = 0.02
@@ -292,6 +292,27 @@ def test_a_mark_that_never_comes_back_is_not_waited_for_long(line):
     line.media.play(flat(2, 0.2))
     line.pass_(0.5)
     assert line.played()[1:] == [(2, 0, 0.2)]
+
+
+def test_an_asterisk_that_knows_no_marks_is_not_asked_for_them_all_the_call_long():
+    """It logs a warning for each."""
+    line = WebSocketLine(24000, knows_marks=False)
+    line.started()
+    for turn in range(30):
+        line.media.play(flat(turn, 0.5))
+        line.pass_(1.0)
+    assert len(line.far.ignored) < MARKS_IN_VAIN + 8
+    assert line.played() == [(turn, 0, 0.5) for turn in range(30)]
+
+
+def test_an_asterisk_that_was_slow_to_tell_its_first_marks_is_asked_for_them_all_the_call_long(line):
+    for _ in range(3):
+        Late(line, 2.0)
+        line.pass_(1.0)
+    line.pass_(60.0)
+    line.socket.said.clear()
+    line.pass_(60.0)
+    assert asked(line, wire.Command.MARK_MEDIA) == pytest.approx(120, abs=2)
 
 
 def test_marks_of_before_a_flush_that_come_late_change_nothing(line):
