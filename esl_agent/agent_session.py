@@ -8,9 +8,11 @@ the call. However a session ends, one AgentClosed is posted for it, unless ``clo
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 from gevent.event import Event as Flag
@@ -52,8 +54,10 @@ log = logging.getLogger(__name__)
 SOUND_LIMIT = 150
 #: What the service was told and has not taken; beyond it takes nothing any more. A call says a few things a turn.
 CONTROL_LIMIT = 200
-#: Seconds for the network to take one message.
+#: Seconds for the network to take one message, and how often that is looked at: a timer of its own for each of 50
+#: messages a second costs as much as the message.
 SEND_SECONDS = 5.0
+LOOK_SECONDS = 0.5
 #: After so many parts others may run: a service that sends without a pause holds up nobody.
 PARTS_AT_ONCE = 16
 #: Tokens of a second of speech, where a response ended without the service's own count.
@@ -101,6 +105,8 @@ class SessionLine:
         self._frames: deque[tuple[int, bytes]] = deque()
         self._wanted = Flag()
         self._is_connected = self._is_told = False
+        self._sending_since = 0.0  # 0: nothing is being sent
+        self._look: Any = None
         self._reader: gevent.Greenlet | None = gevent.spawn(self._read)
         self._writer: gevent.Greenlet | None = None
 
@@ -173,6 +179,8 @@ class SessionLine:
     def _begin(self, made: Connected) -> None:
         self._is_connected = True
         self._writer = gevent.spawn(self._write, made)
+        self._look = gevent.get_hub().loop.timer(LOOK_SECONDS, LOOK_SECONDS)
+        self._look.start(self._look_after)
         self._tell(AgentConnected(self.number))
 
     def _take(self, part: AgentPart, voice: AgentVoice, name: str) -> None:
@@ -213,24 +221,30 @@ class SessionLine:
                 self._wanted.wait()
                 self._wanted.clear()
                 while self._control or self._frames:
-                    with gevent.Timeout(SEND_SECONDS):
-                        if self._control:
-                            self._control.popleft()(made.session)
-                            continue
-                        rate, pcm = self._frames.popleft()
-                        while self._frames and self._frames[0][0] == rate:  # it was busy: all in one message
-                            pcm += self._frames.popleft()[1]
-                        if to_agent is None or to_agent.rate != rate:
-                            to_agent = ToAgent(rate, made.sound)
-                        if sound := to_agent.feed(pcm):
-                            made.session.hear(sound)
+                    self._sending_since = time.monotonic()
+                    if self._control:
+                        self._control.popleft()(made.session)
+                        continue
+                    rate, pcm = self._frames.popleft()
+                    while self._frames and self._frames[0][0] == rate:  # it was busy: all in one message
+                        pcm += self._frames.popleft()[1]
+                    if to_agent is None or to_agent.rate != rate:
+                        to_agent = ToAgent(rate, made.sound)
+                    if sound := to_agent.feed(pcm):
+                        made.session.hear(sound)
+                self._sending_since = 0.0
         except ProviderError as error:
             self._failed(error)
-        except gevent.Timeout:
-            self._failed(ProviderError("agent", f"takes nothing for {SEND_SECONDS:g} s", retryable=True))
+        except gevent.Timeout as failed:
+            self._failed(ProviderError("agent", f"timed out: {failed}", retryable=True))
         except Exception as bug:  # an edge that logs: a provider's bug must not end the call
             log.exception("call=%s agent: unexpected error", self._call_id)
             self._failed(ProviderError("agent", type(bug).__name__))
+
+    def _look_after(self) -> None:
+        """On the hub: is one message being sent for too long?"""
+        if self._sending_since and time.monotonic() - self._sending_since >= SEND_SECONDS:
+            self._failed(ProviderError("agent", f"takes nothing for {SEND_SECONDS:g} s", retryable=True))
 
     def _tell(self, event: object) -> None:
         if not self._is_told:
@@ -251,6 +265,10 @@ class SessionLine:
 
     def _stop(self) -> None:
         self._is_connected = False
+        if self._look is not None:
+            self._look.stop()
+            self._look.close()
+            self._look = None
         self._control.clear()
         self._frames.clear()
         greenlets, self._reader, self._writer = (self._reader, self._writer), None, None

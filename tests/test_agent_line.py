@@ -384,6 +384,7 @@ def test_a_service_that_takes_nothing_loses_old_sound_and_no_order_and_is_given_
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(agent_session, "SEND_SECONDS", 0.02)
+    monkeypatch.setattr(agent_session, "LOOK_SECONDS", 0.005)
     desk = Desk()
     session = desk.connect()
     session.stalls = True
