@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from gevent.event import Event as Flag
@@ -33,6 +34,7 @@ from esl_agent.legs.audiosocket_media import AudioSocketMedia
 from esl_agent.legs.audiosocket_server import AudioSocketServer
 from esl_agent.legs.base import MediaStream, Post
 from esl_agent.legs.briefings import Briefings
+from esl_agent.legs.late_control import LateControl
 from esl_agent.legs.media_websocket import MediaWebSocketMedia
 from esl_agent.legs.media_websocket_line import MediaWebSocketLine
 from esl_agent.legs.media_websocket_server import MediaWebSocketServer
@@ -208,7 +210,7 @@ class AsteriskDoor:
         """ARI knows the line by ``id``, AMI by ``name``. ``told``: what the line itself says of its caller, who has
         heard nothing for ``waited`` seconds."""
         try:
-            found = self._who(id, name, waited)
+            found = self._who(id, name, self._patience(told.did) - waited)
         except LegClosed as error:
             log.info("call=%s is not taken: %s", line.id, error)
             return
@@ -216,7 +218,7 @@ class AsteriskDoor:
             log.error("call=%s neither AMI nor ARI knows this line: closed, as asterisk.unknown says", line.id)
             line.hang_up()
             return
-        caller, control = found or (Caller(), NoControl())
+        caller, control = found or (Caller(), self._known_later(name))
         did = told.did or caller.did or self._settings.did
         merged = Caller(
             caller.channel or told.channel,
@@ -229,11 +231,20 @@ class AsteriskDoor:
             log.warning("call=%s nobody says which number was dialled: is AMI connected? or asterisk.did", line.id)
         self._reception.take(AsteriskArrival(line, merged, control, make, self._briefings))
 
-    def _who(self, id: str, name: str, waited: float) -> tuple[Caller, Control] | None:
+    def _patience(self, did: str) -> float:
+        """Seconds that AMI has to say who calls: longer for a call that nobody would answer without."""
+        ami = self._settings.ami
+        is_answered = self._reception.lineup.find(did or self._settings.did) is not None
+        return ami.patience if is_answered else max(ami.patience, ami.timeout)
+
+    def _known_later(self, name: str) -> Control:
+        return LateControl(partial(self.ami_calls.known, name)) if self.ami_calls is not None else NoControl()
+
+    def _who(self, id: str, name: str, patience: float) -> tuple[Caller, Control] | None:
         if self.ari_calls is not None and (found := self.ari_calls.find(id, 0.0)) is not None:
             return found
         if self.ami_calls is not None:
-            return self.ami_calls.find(name, max(LEAST_PATIENCE, self._settings.ami.patience - waited))
+            return self.ami_calls.find(name, max(LEAST_PATIENCE, patience))
         return None
 
     @property

@@ -33,6 +33,7 @@ class Desk:
         self.waited: list[float] = []
         self.left: list[weakref.ref[object]] = []
         self.hangs_up = False
+        self.lineup = SimpleNamespace(find=lambda did: did == "5000" or None)
 
     def take(self, arrival: AsteriskArrival) -> None:
         leg, media = arrival.leg, arrival.media(DID)
@@ -63,6 +64,9 @@ class SlowDirectory:
     def find(self, line: str, patience: float) -> tuple[Caller, Control] | None:
         self.patiences.append(patience)
         self.says.wait(5.0)
+        return None
+
+    def known(self, line: str) -> Control | None:
         return None
 
 
@@ -119,6 +123,16 @@ def test_a_caller_whose_sound_was_waited_for_waits_so_much_less_for_his_name(doo
     phone = call(door)
     until(lambda: directory.patiences)
     assert directory.patiences[0] < AsteriskSettings().ami.patience - 0.04
+    phone.hang_up()
+
+
+def test_a_call_that_nobody_would_answer_without_its_number_waits_longer_for_it(door, desk, directory):
+    """A slow AMI costs it some silence; it was lost."""
+    door._settings = AsteriskSettings(enabled=True)
+    phone = call(door)
+    phone.say(bytes(960))
+    until(lambda: directory.patiences)
+    assert directory.patiences[0] > AsteriskSettings().ami.timeout - 0.5
     phone.hang_up()
 
 

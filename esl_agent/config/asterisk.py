@@ -60,7 +60,11 @@ class AmiSettings:
     secret_file: str = setting("", "The file that holds its secret, if the variable is not set.")
     timeout: float = setting(3.0, "Seconds for AMI to answer an action.", ge=0.2, le=60.0)
     patience: float = setting(
-        1.0, "Seconds a new call may wait for AMI to say who calls; then it is taken without.", ge=0.0, le=10.0
+        1.0,
+        "Seconds a new call may wait for AMI to say who calls; then it is taken without. A call that no DID would "
+        "answer without its number waits for `timeout`.",
+        ge=0.0,
+        le=10.0,
     )
 
 

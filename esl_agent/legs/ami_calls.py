@@ -86,12 +86,22 @@ class AmiCalls:
         known = self._awaited(_key(line), patience, deadline)
         if known is None:
             return None
-        control = AmiControl(self._client, known.channel, known.uniqueid, self._context, self._forget, self._beside)
-        self._controls.setdefault(known.channel, set()).add(control)
+        control = self._control(known)
         status = self._status(known.channel, deadline)
         caller = _caller(known, status)
         control.calls_from(caller.number)
         return caller, control
+
+    def known(self, line: str) -> AmiControl | None:
+        """The control of who is behind the line, if that is known by now. Does not wait."""
+        known = self._lines.get(_key(line))
+        return self._control(known) if known is not None else None
+
+    def _control(self, known: _Known) -> AmiControl:
+        control = AmiControl(self._client, known.channel, known.uniqueid, self._context, self._forget, self._beside)
+        control.calls_from(known.number)
+        self._controls.setdefault(known.channel, set()).add(control)
+        return control
 
     # What Asterisk tells
 

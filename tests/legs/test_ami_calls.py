@@ -6,6 +6,7 @@ import gc
 import time
 import uuid
 import weakref
+from functools import partial
 
 import gevent
 import pytest
@@ -17,12 +18,14 @@ from esl_agent.legs import ami_calls, ami_control, ami_originate
 from esl_agent.legs.ami import AmiClient
 from esl_agent.legs.ami_calls import AmiCalls
 from esl_agent.legs.ami_originate import AmiDialler
+from esl_agent.legs.asterisk import NotControlled
+from esl_agent.legs.late_control import LateControl
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, CallOut, EarlyMediaBegan, Rang
 from esl_agent.legs.plain_value import MAX_VALUE_BYTES, plain
 from esl_agent.testing.pretend_ami import PretendAmi
 from tests.legs.until import until
 
-PATIENCE = 2.0
+PATIENCE = 10.0
 
 
 def a_line() -> tuple[str, str]:
@@ -136,8 +139,9 @@ def test_a_line_nobody_dialled_is_given_up_when_patience_ends(server, calls):
     assert calls._news == {}
 
 
-def test_a_call_that_comes_before_we_are_connected_again_is_known(server):
+def test_a_call_that_comes_before_we_are_connected_again_is_known(server, monkeypatch):
     """Asterisk was started anew, and the next try is a minute away."""
+    monkeypatch.setattr(ami_calls, "LOGIN_PATIENCE", PATIENCE)
     client = AmiClient(*server.address, server.user, server.secret, timeout=1.0, first_retry=60.0, last_retry=60.0)
     calls = AmiCalls(client, "ai-transfer")
     client.start()
@@ -151,6 +155,23 @@ def test_a_call_that_comes_before_we_are_connected_again_is_known(server):
     assert found is not None
     assert found[0].number == "1"
     client.close()
+
+
+def test_a_call_that_was_taken_without_its_caller_is_controlled_as_soon_as_he_is_known(server, calls):
+    """AMI was away when it came."""
+    caller = server.call_in(number="+4930123")
+    line, name = a_line()
+    control = LateControl(partial(calls.known, line))
+    causes = []
+    control.watch(causes.append)
+    assert isinstance(did(control.redirect, "100"), NotControlled)
+    server.dial(caller, name)
+    until(lambda: line in calls._lines)
+    assert did(control.send_digits, "1") is None
+    server.hang_up(caller.name)
+    until(lambda: causes == [16])
+    control.close()
+    assert calls._controls == {}
 
 
 def test_without_a_connection_nobody_waits(server, calls):
