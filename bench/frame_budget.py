@@ -3,6 +3,7 @@
 The frames are those of a caller of bench.load: speech over a telephone line and pauses, in their proportion. Each
 figure is the best of several rounds, in microseconds of CPU; a core has 20 000 of them per 20 ms. The first table
 grows from row to row: real connections, whose senders' CPU is left out. The second has single parts in a plain loop.
+Both are of FreeSWITCH's mod_audio_fork at 8 kHz; the other two are of AudioSocket at 24 kHz (``audiosocket_budget``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from bench import audiosocket_budget
 from bench.load import line, machine
 from bench.speech import talks
 from esl_agent.audio.pcm import Reframer, Sound, rms
@@ -97,8 +99,8 @@ def handshake(path: str) -> bytes:
     return b"".join(client.data_to_send())
 
 
-def into_mailbox(handle: Callable[[Any], object]) -> Callable[[bytes], None]:
-    """A mailbox with its reading greenlet, as a call has it."""
+def mailbox_of(handle: Callable[[Any], object]) -> Callable[[Any], None]:
+    """What posts to a mailbox with its reading greenlet, as a call has it."""
     mailbox = Mailbox()
 
     def read() -> None:
@@ -107,21 +109,26 @@ def into_mailbox(handle: Callable[[Any], object]) -> Callable[[bytes], None]:
 
     gevent.spawn(read)
     gevent.sleep(0)
-    return lambda frame: mailbox.post(Audio(frame))
+    return mailbox.post
 
 
-def caller_turn() -> Cascade:
+def into_mailbox(handle: Callable[[Any], object]) -> Callable[[bytes], None]:
+    post = mailbox_of(handle)
+    return lambda frame: post(Audio(frame))
+
+
+def caller_turn(rate: int = RATE) -> Cascade:
     """A dialogue that has greeted and listens."""
-    cascade = agent_turn()
+    cascade = agent_turn(rate)
     cascade.receive(Played(1, 0, 600.0), 1000.0)
     return cascade
 
 
-def agent_turn() -> Cascade:
+def agent_turn(rate: int = RATE) -> Cascade:
     """A dialogue that says a very long greeting."""
     cascade = Cascade(CascadeSettings(), 1000.0)
     greeting = Sound(bytes(600 * RATE * 2), RATE)
-    for event in (Answered(), MediaStarted(RATE), Synthesised(1, 0, greeting), PlaybackBegan(1, 0)):
+    for event in (Answered(), MediaStarted(rate), Synthesised(1, 0, greeting), PlaybackBegan(1, 0)):
         cascade.receive(event, 1000.0)
     return cascade
 
@@ -155,6 +162,16 @@ def bare_recv(wire: Sequence[bytes]) -> float:
         sender.close()
         receiver.close()
     return min(costs) / CONNECTIONS * 1e6
+
+
+def looped(function: Callable[[bytes], object], items: Sequence[bytes], rounds: int) -> float:
+    """``function`` of each of the items, in a plain loop."""
+
+    def work() -> None:
+        for item in items:
+            function(item)
+
+    return best(work, len(items), rounds)
 
 
 def growing(wire: Sequence[bytes], rounds: int) -> list[tuple[str, float]]:
@@ -192,11 +209,7 @@ def single(frames: Sequence[bytes], wire: Sequence[bytes], rounds: int) -> list[
     post = Audio
 
     def loop(function: Callable[[bytes], object], items: Sequence[bytes]) -> float:
-        def work() -> None:
-            for item in items:
-                function(item)
-
-        return best(work, len(items), rounds)
+        return looped(function, items, rounds)
 
     def dialogue(make: Callable[[], Cascade]) -> float:
         events = [Audio(frame) for frame in frames]
@@ -229,6 +242,19 @@ def single(frames: Sequence[bytes], wire: Sequence[bytes], rounds: int) -> list[
     ]
 
 
+def wide(rounds: int) -> list[tuple[str, list[tuple[str, float]]]]:
+    """The tables of AudioSocket at 24 kHz."""
+    frames = [frame for talk in talks(audiosocket_budget.RATE)[:2] for frame in talk.audio.frames]
+
+    def dialogue() -> Callable[[Any], object]:
+        return receive(caller_turn(audiosocket_budget.RATE))
+
+    way = audiosocket_budget.growing(frames, min(len(frames), rounds * 20), mailbox_of, dialogue)
+    parts = [(name, looped(work, frames, rounds)) for name, work in audiosocket_budget.parts(frames)]
+    title = f"AudioSocket at 24 kHz, {audiosocket_budget.CALLS} calls"
+    return [(title, way), ("part, at 24 kHz", parts)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.frame_budget", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20, help="rounds of the single parts; the best counts")
@@ -239,6 +265,7 @@ def main() -> None:
     for title, rows in (
         (f"the way so far, {CONNECTIONS} calls", growing(wire, min(len(wire), wanted.rounds * 20))),
         ("part", single(frames, wire, wanted.rounds)),
+        *wide(wanted.rounds),
     ):
         print("\n" + line([title, "us per frame"]) + "\n" + line(["---", "---"]))
         for name, cost in rows:
