@@ -69,6 +69,7 @@ class RelayConnections(RelayDuties):
                 out.append(CloseAgent(number))
                 return
             out.append(CloseAgent(sessions.serving))
+            self._reply = None  # one that was dropped: nobody tells of its end any more
         sessions.serve(number, now)
         untold, self._untold = self._untold, []
         out.extend(TellAgent(number, text) for text in untold)

@@ -495,6 +495,21 @@ def test_a_session_that_was_to_take_over_while_the_caller_begins_to_speak_does_n
     assert it.dialogue.turn_number == 3
 
 
+def test_a_session_that_takes_over_does_not_wait_for_the_end_of_what_the_one_before_it_said():
+    it = greeted(RelaySettings(session=30.0))
+    it.caller_says("Hi.")
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "i", "A long story.", 60.0)
+    it.listen(40.0)
+    it.post(ev.DigitPressed("1"))
+    it.report()
+    it.connect()
+    assert it.all(act.CloseAgent) == [act.CloseAgent(1)]
+    it.tick()
+    assert it.last(act.TellAgent) == act.TellAgent(2, "(pressed 1)")
+    assert it.last(act.AskAgent) == act.AskAgent(2)
+
+
 def test_a_session_that_is_as_old_as_it_may_be_is_replaced_and_that_is_no_fault():
     it = greeted(RelaySettings(reconnects=0))
     it.post(ev.AgentClosed(1, "session_expired", retryable=True, expired=True))
