@@ -1,6 +1,15 @@
 """A relay's world gone mad: a service, a leg, a caller and a line that do anything at any moment, and keep the facts.
 
-``watch`` checks each order as it comes against the laws at the top of relay.py.
+``watch`` checks each order as it comes against the laws at the top of relay.py. What the world itself keeps to, and
+judges by:
+
+- An item belongs to one session and one response. The same name from another session is another item, of which a relay
+  knows nothing: it changes neither how long the first one is nor what was heard of it.
+- Sound is late if it comes behind the cancelling of its response. It is never heard, but the item is longer by it while
+  the item goes on; once that has ended, its length is final. Words that come late are no words of it.
+- One response is under way at a time. It is over with its end, or with the session that made it, and with no other.
+- What the leg reports is what was heard, and the first report of a clip counts.
+- The caller's words are owed an answer once they are over, unless something that is said whoever speaks comes first.
 """
 
 from __future__ import annotations
@@ -109,8 +118,8 @@ class RelayChaos(RelayWorld):
         """The service is to respond: it was asked, or the caller has ended."""
         self.awaits_until = 0.0
         self.items: dict[str, Said] = {}
-        self.phantoms: dict[str, Said] = {}
-        """Items that began to come late."""
+        self.phantoms: dict[tuple[int, str], Said] = {}
+        """Items that began to come late, or under the number of another session."""
         self.pieces: dict[int, Piece] = {}
         self.played: list[int] = []
         self.clips: dict[tuple[int, int], Piece] = {}
@@ -203,8 +212,9 @@ class RelayChaos(RelayWorld):
         self.awaits_until = self.now + self.config.limits.llm
 
     def closed(self, session: int) -> None:
-        if self.sessions[session] == "connected":
+        if self.reply is not None and self.reply.session == session:
             self.reply = None
+        if self.sessions[session] == "connected":
             self.owes, self.awaits_until, self.speaks = False, 0.0, None
         self.sessions[session] = "closed"
         for item in self.items.values():
@@ -245,14 +255,19 @@ class RelayChaos(RelayWorld):
         self.truncations.add(action.item)
 
     def forgets(self, action: act.ForgetReply) -> None:
-        item = self.items.get(action.item) or self.phantoms[action.item]
-        assert action.session == item.session
+        item = self.known(action.session, action.item)
+        assert item is not None, f"{action}: nobody has ever said that"
         assert self.reply is None or self.reply.name != item.response, "forgotten while it is made"
         assert item.heard == 0, f"{item} was heard and is forgotten"
         assert action.item not in self.truncations | self.forgotten, "taken back twice"
         clips = [key for key, piece in self.clips.items() if piece.item is item]
         assert self.reported.issuperset(clips), "forgotten before it is known what was heard"
         self.forgotten.add(action.item)
+
+    def known(self, session: int, name: str) -> Said | None:
+        """An item as that session named it: another one's of the same name is another item."""
+        item = self.items.get(name)
+        return item if item is not None and item.session == session else self.phantoms.get((session, name))
 
     def left(self, action: act.Action) -> None:
         """The call leaves us: its last words were heard, or waited for long enough."""
@@ -378,7 +393,9 @@ class RelayChaos(RelayWorld):
         if self.reply is not None and self.reply.name == response and not self.reply.is_cancelled:
             return
         name = f"{response}i{pick % 3}"
-        item = self.items.get(name) or self.phantoms.setdefault(name, Said(session, response, name))
+        item = self.known(session, name)
+        if item is None:
+            item = self.phantoms[session, name] = Said(session, response, name)
         item.is_cut = True
         audio = sound(0.5)
         at = item.length
