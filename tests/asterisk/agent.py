@@ -191,7 +191,7 @@ class Agent:
 
 
 def until(
-    condition: Callable[[], Any], seconds: float = 8.0, why: Callable[[], Any] = lambda: "", every: float = 0.02
+    condition: Callable[[], Any], seconds: float = 20.0, why: Callable[[], Any] = lambda: "", every: float = 0.02
 ) -> None:
     """``every``: seconds between two looks. A long look holds up the agent and the callers, who are on this hub too."""
     end = time.monotonic() + seconds
@@ -209,4 +209,4 @@ def assert_they_hear(*calls: SipCall, sound: Sound) -> None:
     def is_heard() -> bool:
         return all(likeness(call.sound.heard(), sound)[0] > 0.95 for call in calls)
 
-    until(is_heard, 3.0, lambda: [likeness(call.sound.heard(), sound)[0] for call in calls], every=0.1)
+    until(is_heard, 10.0, lambda: [likeness(call.sound.heard(), sound)[0] for call in calls], every=0.1)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,15 +87,23 @@ class Secrets:
 
 
 def free_ports() -> Ports:
-    def free(kind: socket.SocketKind, host: str = "127.0.0.1") -> int:
-        with socket.socket(socket.AF_INET, kind) as sock:
-            sock.bind((host, 0))
-            return int(sock.getsockname()[1])
+    """Not of the system's own range (``ip_local_port_range``): agents come and go at theirs for minutes, and meanwhile
+    any connection of this machine might get them."""
+    chance, taken = random.SystemRandom(), set[int]()
 
-    tcp = [free(socket.SOCK_STREAM) for _ in range(4)]
-    udp = free(socket.SOCK_DGRAM), free(socket.SOCK_DGRAM, TRUNK_HOST)
-    # Below sipp's own (16384-32767) and the system's.
-    return Ports(udp[0], udp[1], *tcp, rtp=random.randrange(10000, 16000, 200))
+    def free(kind: socket.SocketKind, among: range, host: str = "127.0.0.1") -> int:
+        for port in chance.sample(among, 100):
+            with socket.socket(socket.AF_INET, kind) as sock, suppress(OSError):
+                sock.bind((host, port))
+                if port not in taken:
+                    taken.add(port)
+                    return port
+        raise OSError(f"no free port among {among}")
+
+    udp = range(6000, 10000)  # Asterisk's sound is above, sipp's (16384-32767) too
+    sip, trunk = free(socket.SOCK_DGRAM, udp), free(socket.SOCK_DGRAM, udp, TRUNK_HOST)
+    tcp = [free(socket.SOCK_STREAM, range(17000, 32000)) for _ in range(4)]
+    return Ports(sip, trunk, *tcp, rtp=chance.randrange(10000, 16000, 200))
 
 
 def write_conf(to: Path, ports: Ports, secrets: Secrets) -> None:

@@ -129,7 +129,7 @@ def test_a_caller_who_asks_for_a_person_is_put_through_at_every_door(agent, call
     carrier.answers = {"2001": Answer(((0.0, 180), (0.2, 200)))}
     serve_every_door(agent, uses("transfer", "One moment.", to="desk"))
     calls = call_every_door(caller, lambda door: [Say("digits-1", pause=0.2)])
-    until(lambda: len(carrier.calls) == len(DOORS), 10, why=agent.story)
+    until(lambda: len(carrier.calls) == len(DOORS), 20, why=agent.story)
     until(lambda: all(call.is_up for call in carrier.calls))
     until(lambda: agent.is_idle, why=agent.story)
     for door in DOORS:
@@ -138,7 +138,7 @@ def test_a_caller_who_asks_for_a_person_is_put_through_at_every_door(agent, call
     assert_they_hear(*calls.values(), *carrier.calls, sound=TALK)
     for call in carrier.calls:
         call.hang_up()
-    assert all(call.wait_over(5) for call in calls.values())
+    assert all(call.wait_over(10) for call in calls.values())
 
 
 def test_where_a_transfer_leads_nowhere_the_agent_goes_on_at_every_door(agent, caller):

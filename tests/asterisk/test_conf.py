@@ -134,7 +134,7 @@ def test_the_agent_may_be_named_by_a_host_name(own_asterisk, stand_in):
     own_asterisk.start(AUDIOSOCKET_ADDR=f"localhost:{stand_in.port}")
     phone = SipPhone(TRUNK_HOST, ("127.0.0.1", own_asterisk.ports.sip))
     try:
-        assert phone.dial("5000").wait_up(5)
+        assert phone.dial("5000").wait_up(10)
         until(lambda: len(stand_in.ids) == 1)
     finally:
         phone.close()

@@ -51,7 +51,7 @@ def test_the_callers_of_an_agent_that_is_killed_hear_why_at_every_door(asterisk,
     try:
         until(lambda: len(found(log, "connected as", "is connected to")) == 2, 40, why=log.read_text)
         calls = {door: caller.dial(f"{prefix}{DIDS[door]}") for door, prefix in DOORS.items()}
-        until(lambda: all(len(call.sound.loud()) > 30 for call in calls.values()), 15, why=log.read_text)
+        until(lambda: all(len(call.sound.loud()) > 30 for call in calls.values()), 30, why=log.read_text)
     finally:
         process.kill()
         process.wait()
@@ -84,7 +84,7 @@ def test_one_call_more_than_may_be_is_the_dialplans(made, asterisk, caller):
     """And is not answered by us: the port is closed."""
     agent = made(more="max_calls: 1")
     first, second = caller.dial("5000"), None
-    assert first.wait_up(3)
+    assert first.wait_up(10)
     until(lambda: agent.calls_to("5000"))
     second = caller.dial("5001")
     assert hears_the_apology(second)
@@ -99,7 +99,7 @@ def test_a_stranger_on_the_line_is_no_call_and_harms_none(made, caller):
     agent = made(ari=False, more="unknown: refuse")
     agent.serve("5000", REPLY)
     call = caller.dial("5000", PretendCaller([Say("digits-1", pause=0.3)]))
-    assert call.wait_up(3)
+    assert call.wait_up(10)
     with ExitStack() as stack:
         strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", agent.audiosocket))) for _ in range(3)]
         strangers[0].sendall(b"\x01\x00\x10" + uuid.uuid4().bytes)
@@ -109,7 +109,7 @@ def test_a_stranger_on_the_line_is_no_call_and_harms_none(made, caller):
             stranger.settimeout(5)
             while stranger.recv(100):
                 pass
-    until(lambda: likeness(call.sound.heard(), voice_of(REPLY))[0] > 0.95, 10, why=agent.story, every=0.3)
+    until(lambda: likeness(call.sound.heard(), voice_of(REPLY))[0] > 0.95, 20, why=agent.story, every=0.3)
     assert len(agent.notes) == 1, agent.story()
     call.hang_up()
 
