@@ -18,7 +18,7 @@ from esl_agent.legs.asterisk import Caller, Control
 from esl_agent.testing.freeswitch import wait_for
 from esl_agent.testing.pretend_ari import PretendAri, PretendChannel
 
-PATIENCE = 2.0
+PATIENCE = 10.0
 
 
 class Found:

@@ -17,7 +17,7 @@ from esl_agent.testing.pretend_ari import PretendAri
 from esl_agent.testing.pretend_ari_http import Trouble
 from esl_agent.wire.ari import Request
 
-PATIENCE = 2.0
+PATIENCE = 10.0
 SECRET = "a-very-secret-password"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 
 
-def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Waits for what must come: a few milliseconds in all but the worst case."""
     end = time.monotonic() + seconds
     while not condition():
