@@ -42,10 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str, positional: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
+        where = "directory with agent.yaml (else: ./conf)"
         if positional:
-            added.add_argument("conf", type=Path, nargs="?", default=Path("conf"), help="directory with agent.yaml")
+            added.add_argument("conf", type=Path, nargs="?", default=Path("conf"), help=where)
         else:
-            added.add_argument("--conf", type=Path, default=Path("conf"), help="directory with agent.yaml")
+            added.add_argument("--conf", type=Path, default=Path("conf"), help=where)
         return added
 
     command("serve", _serve, "Answer calls until told to stop.")

@@ -36,6 +36,8 @@ def findings(
         view.console = yield from _console(settings, console)
         if view.ami is None and view.ari is None and view.console is None:
             cure = "asterisk.ami or asterisk.ari; or run the doctor on Asterisk's machine as a user of its console"
+            if settings.ami.server or settings.ari.url:
+                cure = "first what is said above"
             yield Finding(Mark.UNCHECKED, "Asterisk", "anything inside it: there is no way to look", cure)
         else:
             yield from _inside(view, config, did)
@@ -139,7 +141,10 @@ def _ari(settings: AsteriskSettings, known: _Secret) -> Generator[Finding, None,
 
 def _ari_cure(reply: Reply, user: str) -> str:
     if reply.status == 0:
-        return "http.conf: enabled = yes, and bindaddr and bindport as asterisk.ari.url says; http show status"
+        return (
+            "is Asterisk running? `http show status` must show the address of asterisk.ari.url, and /ari; else "
+            "enabled = yes in http.conf, one [general] in ari.conf (with two, all of it is refused), and a restart"
+        )
     if reply.status == 401:
         return f"[{user}] and its password in ari.conf (make-secrets.sh), then asterisk -rx 'module reload res_ari.so'"
     if reply.status == 404:
@@ -154,8 +159,9 @@ def _console(settings: AsteriskSettings, given: Console | None) -> Generator[Fin
     if console is None:
         return None
     if not VERSION.search(console("core show version") or ""):
-        seen = "asterisk -rx is not for us"
-        yield Finding(Mark.UNCHECKED, "console", seen, "run the doctor as root or as Asterisk's user, to see more")
+        seen = "asterisk -rx does not answer: no Asterisk runs here, or this user may not use its console"
+        cure = "systemctl status asterisk; run the doctor as root or as Asterisk's user"
+        yield Finding(Mark.UNCHECKED, "console", seen, cure)
         return None
     ours = settings.ami_address
     if ours is not None:

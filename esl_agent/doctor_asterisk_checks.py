@@ -30,6 +30,8 @@ TOO_MUCH = {
     "system": ("ModuleCheck", "can run programs on Asterisk's machine, if it has originate too"),
 }
 
+RELOAD_CLIENTS = "asterisk -rx 'module reload res_websocket_client.so'"
+
 AUDIOSOCKET = ("res_audiosocket", "chan_audiosocket")
 CHAN_WEBSOCKET = ("chan_websocket", "res_websocket_client", "res_http_websocket")
 ARI = ("res_stasis", "res_stasis_answer", "app_stasis", "res_ari", "res_ari_applications", "res_ari_bridges",
@@ -157,13 +159,13 @@ def websocket_client(view: View, settings: AsteriskSettings, subject: str, name:
         yield Finding(Mark.UNCHECKED, subject, f"section {name} of websocket_client.conf: only ARI shows it")
     elif not section:
         seen = f"websocket_client.conf has no section {name}: every such call fails"
-        yield Finding(Mark.FAIL, subject, seen, "copy conf/asterisk/websocket_client.conf, then module reload")
+        yield Finding(Mark.FAIL, subject, seen, f"copy conf/asterisk/websocket_client.conf, then {RELOAD_CLIENTS}")
     else:
         uri = section.get("uri", "")
         found = re.match(r"wss?://[^/]*:(\d+)", uri)
         if found is None or int(found[1]) != ours[1]:
             seen = f"section {name} leads to {uri}; asterisk.websocket.listen is {settings.websocket.listen}"
-            yield Finding(Mark.FAIL, subject, seen, "uri in websocket_client.conf, then module reload")
+            yield Finding(Mark.FAIL, subject, seen, f"uri in websocket_client.conf, then {RELOAD_CLIENTS}")
 
 
 def modules(view: View, settings: AsteriskSettings) -> Findings:

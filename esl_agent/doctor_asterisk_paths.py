@@ -280,7 +280,7 @@ def _transfers(plan: AsteriskPlan, config: Config, did: str | None) -> Findings:
         yield Finding(Mark.OK, "transfers", f"in {context}: {', '.join(reached[:MAX_NUMBERS])}")
     for name, number in targets:
         if plan.find(context, number) is None:
-            cure = f"an extension for it in [{context}]: asterisk.transfer_context, of extensions.conf"
+            cure = f"add {number} to [{context}] in extensions.conf, then asterisk -rx 'dialplan reload'"
             yield Finding(Mark.FAIL, "transfers", f"{context} has no extension {number}, for {name}", cure)
 
 
@@ -291,9 +291,9 @@ def _destinations(did: DidConfig) -> Iterable[tuple[str, str]]:
 
 
 def _outbound(view: View, plan: AsteriskPlan, config: Config) -> Findings:
-    """Whether an answered call of ours would be given to an agent. ARI needs no context."""
+    """Whether who answers `esl-agent call` would be given to an agent. It dials over AMI, also where there is ARI."""
     settings = config.service.asterisk
-    if view.ami is None or settings.ari.url:
+    if view.ami is None:
         return
     context = settings.outbound.context
     numbers = [each.settings.did for each in config.dids if each.settings.did][:MAX_NUMBERS]

@@ -66,7 +66,8 @@ def _dialled_by_freeswitch(did: DidConfig) -> Iterator[str]:
     dials = {f"destinations.{name}.dial": each.dial for name, each in did.cascade.destinations.items()}
     for where, dial in {**dials, "transfer.dial": did.cascade.transfer.dial}.items():
         if dial and not _ASTERISK_DIALS.match(dial):
-            yield f"{did.file}: {where}: {dial} is FreeSWITCH's: calls from Asterisk are handed over warm to PJSIP/1002"
+            told = "calls from Asterisk are not handed over by it; theirs would be PJSIP/1002"
+            yield f"{did.file}: {where}: {dial} is FreeSWITCH's: {told}"
 
 
 def _tongues(did: DidConfig) -> Iterator[Tongue]:

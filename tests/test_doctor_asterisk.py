@@ -150,6 +150,7 @@ def test_what_nobody_may_look_at_is_not_called_well(make):
     patient.console.said = {}
     report = patient.report()
     assert "anything inside it" in report
+    assert "systemctl status asterisk" in report
     assert set(re.findall(r"(?m)^ok +(\S+)", report)) == {"addresses"}
 
 

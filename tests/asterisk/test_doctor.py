@@ -65,6 +65,7 @@ def test_where_calls_are_answered_nothing_is_wrong(agent: Agent, asterisk: RealA
         "trunk: calls enter context inbound; codecs ulaw|alaw",
         "from inbound: Dial(AudioSocket/127.0.0.1:",
         "in ai-transfer: desk (2001)",
+        "outbound      _[+0-9]!@ai-outbound:1: Dial(AudioSocket/127.0.0.1:",
         f"127.0.0.1:{asterisk.ports.audiosocket}: somebody listens",
     ):
         assert told in report
@@ -178,6 +179,12 @@ def test_a_password_that_ari_refuses_and_a_closed_web_server_are_told_apart(
     assert re.search(r"FAIL +ARI +http://127.0.0.1:\d+: no answer", examined(alone))
 
 
+def test_an_ari_conf_that_asterisk_refuses_whole_is_told(own_asterisk: RealAsterisk, alone: Path) -> None:
+    edit(own_asterisk, "ari.conf", "[general]", "[general]\nenabled = yes\n\n[general]")
+    own_asterisk.start()
+    assert re.search(r"FAIL +ARI .*\n +-> .*one \[general\] in ari.conf", examined(alone))
+
+
 def test_an_ari_user_who_may_only_read_is_noticed(own_asterisk: RealAsterisk, alone: Path) -> None:
     edit(own_asterisk, "ari.conf", "read_only = no", "read_only = yes")
     own_asterisk.start()
@@ -187,4 +194,4 @@ def test_an_ari_user_who_may_only_read_is_noticed(own_asterisk: RealAsterisk, al
 def test_no_asterisk_at_all_is_told(own_asterisk: RealAsterisk, alone: Path) -> None:
     report = examined(alone)
     assert f"127.0.0.1:{own_asterisk.ports.ami} cannot be reached: Connection refused" in report
-    assert "anything inside it" in report
+    assert re.search(r"anything inside it.*\n +-> first what is said above", report)
