@@ -189,7 +189,14 @@ class AgentLine:
             release = held.pop_all().close
         self._failed.pop(index, None)
         self._serves(identity.name)
-        return Connected(session, sound, identity.name, release)
+        return Connected(session, sound, identity.name, release, lambda error: self._broke(index, error))
+
+    def _broke(self, index: int, error: ProviderError) -> None:
+        """Who served may do so no more: then another one may, if there is one that can."""
+        if not error.retryable and error.code != "session_expired":
+            self._failed.pop(index, None)
+            self._failed[index] = True
+            error.retryable = any(not self._failed.get(other) for other in range(len(self._agents)))
 
     def _serves(self, name: str) -> None:
         before, self._serving = self._serving, name

@@ -79,6 +79,8 @@ class Connected:
     name: str
     release: Callable[[], None]
     """Called once, when the session has ended."""
+    broke: Callable[[ProviderError], None]
+    """Told why it ended, if nobody wanted that; may change whether another one is worth a try."""
 
 
 class SessionLine:
@@ -105,6 +107,7 @@ class SessionLine:
         self._frames: deque[tuple[int, bytes]] = deque()
         self._wanted = Flag()
         self._is_connected = self._is_told = False
+        self._broke: Callable[[ProviderError], None] | None = None
         self._sending_since = 0.0  # 0: nothing is being sent
         self._look: Any = None
         self._reader: gevent.Greenlet | None = gevent.spawn(self._read)
@@ -178,6 +181,7 @@ class SessionLine:
 
     def _begin(self, made: Connected) -> None:
         self._is_connected = True
+        self._broke = made.broke
         self._writer = gevent.spawn(self._write, made)
         self._look = gevent.get_hub().loop.timer(LOOK_SECONDS, LOOK_SECONDS)
         self._look.start(self._look_after)
@@ -260,11 +264,13 @@ class SessionLine:
         if not self._is_told:
             self._is_told = True
             is_old = error.code == "session_expired"
+            if self._broke is not None:
+                self._broke(error)
             self._post(AgentClosed(self.number, str(error), error.retryable or is_old, is_old))
         self._stop()
 
     def _stop(self) -> None:
-        self._is_connected = False
+        self._is_connected, self._broke = False, None
         if self._look is not None:
             self._look.stop()
             self._look.close()

@@ -151,6 +151,27 @@ def test_whose_setup_is_at_fault_is_asked_once_on_a_call_and_the_next_one_at_onc
     assert (first.asked, second.asked) == (1, 2)
 
 
+def test_an_agent_that_may_serve_no_more_is_followed_by_the_next_one() -> None:
+    first, second = CannedAgent(name="first"), CannedAgent(name="second")
+    desk = Desk(first, second)
+    desk.connect().say(ProviderError("agent", "insufficient_quota", blame="setup"))
+    desk.until(lambda: desk.of(AgentClosed))
+    assert desk.of(AgentClosed) == [AgentClosed(1, "agent: insufficient_quota", retryable=True)]
+    desk.line.connect(ConnectAgent(2, ""))
+    desk.until(lambda: AgentConnected(2) in desk.posted)
+    assert (first.asked, second.asked) == (1, 1)
+    second.sessions[-1].say(ProviderError("agent", "closed with 1008", blame="request"))
+    desk.until(lambda: len(desk.of(AgentClosed)) == 2)
+    assert not desk.of(AgentClosed)[-1].retryable
+
+
+def test_an_agent_that_may_serve_no_more_and_is_the_only_one_is_not_asked_again() -> None:
+    desk = Desk()
+    desk.connect().say(ProviderError("agent", "insufficient_quota", blame="setup"))
+    desk.until(lambda: desk.of(AgentClosed))
+    assert not desk.of(AgentClosed)[0].retryable
+
+
 def test_where_nobody_can_be_connected_one_closed_is_owed_and_says_why() -> None:
     away, refused = ProviderError("agent", "away", retryable=True), ProviderError("agent", "no key", blame="setup")
     desk = Desk(CannedAgent(away, name="first"), CannedAgent(refused, name="second"))

@@ -254,7 +254,13 @@ class AgentContract:
 
     @pytest.mark.parametrize(
         ("status", "retryable", "blame"),
-        [(401, False, "setup"), (403, False, "setup"), (429, True, "service"), (503, True, "service")],
+        [
+            (401, False, "setup"),
+            (403, False, "setup"),
+            (404, False, "setup"),
+            (429, True, "service"),
+            (503, True, "service"),
+        ],
     )
     def test_a_refused_handshake_says_whether_to_try_again_and_whom_to_blame(self, status, retryable, blame):
         self.server.refuse = (status, f'{{"error":{{"code":"no","message":"not with {self.secret}"}}}}'.encode())
