@@ -110,8 +110,8 @@ class WarmTransfer:
 
         def over(reason: str) -> None:
             self._attempt = None
-            self._ring.stop()
             ended(reason)
+            self._ring.stop()  # writes to a line that may be gone: the end of that is no hang-up, if all is told
 
         try:
             target = target_of(dial)

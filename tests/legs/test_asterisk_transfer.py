@@ -242,6 +242,14 @@ def test_the_end_of_the_line_after_the_news_ends_no_call(stage):
     assert stage.posted == [Transferred("desk")]
 
 
+def test_a_line_that_proves_dead_when_its_ring_back_stops_ends_no_call(stage):
+    stage.media.clear = stage.leg.ended
+    stage.briefed()
+    stage.line.on_digit("1")
+    stage.callee.connecting(None)
+    assert stage.posted == [Transferred("desk")]
+
+
 def test_without_a_briefing_who_answers_is_connected_at_once(stage):
     stage.warm(briefing=None)
     stage.answer()
