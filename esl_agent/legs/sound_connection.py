@@ -130,7 +130,7 @@ class SoundConnection:
         try:
             messages = self._protocol.receive(data)
         except WireError as error:
-            log.warning("audio from %s: %s", self.peer, error)
+            log.warning("audio from %s: %s", self.peer, str(error))  # a record that is kept keeps no frames
             self.close(str(error), 1002)
             return
         if not self._frames.take(self._protocol.frames - before):

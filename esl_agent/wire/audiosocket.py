@@ -72,7 +72,7 @@ class Parser:
     def __init__(self) -> None:
         self._rest = b""
         self._is_named = False
-        self._error: WireError | None = None
+        self._error = ""  # its words: the error itself would keep every frame it came through, and the connection
 
     @property
     def is_midway(self) -> bool:
@@ -82,12 +82,12 @@ class Parser:
     def feed(self, data: bytes) -> list[Frame]:
         """Every whole frame that ``data`` completes, in order. Raises WireError for what AudioSocket does not know:
         the frames before it are lost with the call."""
-        if self._error is not None:
-            raise self._error
+        if self._error:
+            raise WireError(self._error)
         try:
             return self._frames(self._rest + data if self._rest else data)
         except WireError as error:
-            self._rest, self._error = b"", error
+            self._rest, self._error = b"", str(error)
             raise
 
     def _frames(self, data: bytes) -> list[Frame]:
