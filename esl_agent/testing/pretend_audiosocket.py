@@ -24,6 +24,7 @@ from esl_agent.wire import audiosocket as wire
 #: After a header, so long may every wait for more of the payload be. What was sent whole is there whole.
 PAYLOAD_SECONDS = 0.005
 CONNECT_SECONDS = 2.0
+READ_BYTES = 65536
 
 Label = Literal["typed", "old", "ulaw", "alaw"]
 
@@ -51,6 +52,7 @@ class PretendAudioSocket:
         self.said_goodbye = False
         """The agent sent 00 00 00."""
         self.ended = Flag()
+        self._unread = bytearray()
         self.sock = socket.create_connection(address, CONNECT_SECONDS)
         self.sock.settimeout(None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,16 +135,18 @@ class PretendAudioSocket:
             self.heard += payload
 
     def _exactly(self, size: int, patience: float | None) -> bytes:
-        data = b""
-        while len(data) < size:
+        unread = self._unread  # what is there is never waited for, however busy this machine is
+        while len(unread) < size:
             asked = time.monotonic()
-            more = self.sock.recv(size - len(data))
+            more = self.sock.recv(READ_BYTES)
             if not more:
                 raise EOFError
             if patience is not None and (waited := time.monotonic() - asked) > patience:
                 self._reject(f"Poll timed out while waiting for data ({waited * 1000:.0f} ms)")
                 raise EOFError
-            data += more
+            unread += more
+        data = bytes(unread[:size])
+        del unread[:size]
         return data
 
     def _reject(self, fault: str) -> None:

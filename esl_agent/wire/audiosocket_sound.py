@@ -25,6 +25,8 @@ from esl_agent.wire.audiosocket import RATES, SLIN
 GAPS = 8
 #: Where no two frames have one size it is decided after so many.
 MOST_FRAMES = 32
+#: Frames closer together were read at one moment, by somebody who was busy before.
+TOGETHER = 0.002
 #: How much sound an RTP packet holds where it is not 20 ms.
 OTHER_LENGTHS = (0.010, 0.030, 0.040, 0.060)
 USUAL_LENGTH = 0.020
@@ -90,15 +92,25 @@ class Opening:
         if size != self._size:
             self._size = size
             self._arrived.clear()
+        elif len(self._arrived) == 1 and now - self._arrived[0] < TOGETHER:
+            self._arrived.clear()  # of the first that were read together only the last came in its time
         self._arrived.append(now)
         self._count += 1
         self._finder.decode(payload)
-        return self.decide() if len(self._arrived) > GAPS or self._count >= MOST_FRAMES else None
+        is_clear = len(self._arrived) > GAPS and self._by_time(self._gap()) == self._by_time(self._mean())
+        return self.decide() if is_clear or self._count >= MOST_FRAMES else None
 
     def decide(self) -> LineSound | None:
         """What it is, as far as is known by now; None if nothing came."""
         if not self._size:
             return None
+        sound, other, usual = (self._by_time(each) for each in (self._gap(), self._mean(), USUAL_LENGTH))
+        if other == usual:
+            sound = usual
+        return replace(sound, law=self._finder.law.name) if sound.law else sound
+
+    def _by_time(self, measured: float) -> LineSound:
+        """What frames of this size are that come ``measured`` seconds apart; 0: that is not known."""
         candidates = [
             (seconds, sound)
             for seconds in (USUAL_LENGTH, *OTHER_LENGTHS)
@@ -106,9 +118,12 @@ class Opening:
         ]
         if not candidates:
             return LineSound()
-        measured = self._gap() or USUAL_LENGTH
-        sound = min(candidates, key=lambda each: abs(math.log(each[0] / measured)))[1]
-        return replace(sound, law=self._finder.law.name) if sound.law else sound
+        return min(candidates, key=lambda each: abs(math.log(each[0] / (measured or USUAL_LENGTH))))[1]
+
+    def _mean(self) -> float:
+        """Seconds between frames from the first to the last; 0 where too few came."""
+        count = len(self._arrived) - 1
+        return (self._arrived[-1] - self._arrived[0]) / count if count >= GAPS // 2 else 0.0
 
     def _gap(self) -> float:
         """Seconds between frames, however late some were read; 0 where too few came."""

@@ -147,9 +147,16 @@ def test_a_caller_who_sends_no_sound_is_taken_all_the_same_and_spoken_to_at_8000
 def test_an_asterisk_that_labels_everything_0x10_is_answered_so_and_the_operator_told(
     server, calls, label, caplog, monkeypatch
 ):
-    monkeypatch.setattr(audiosocket_line, "FIRST_SOUND_SECONDS", 1.0)
+    now = [1000.0]
+    monkeypatch.setattr(audiosocket_line, "FIRST_SOUND_SECONDS", 30.0)
+    monkeypatch.setattr(audiosocket_line, "time", SimpleNamespace(monotonic=lambda: now[0]))
     caller = phone(server, label=label)
-    caller.speak(bytes(caller.rate // 50 * 2 * 12))
+    until(lambda: server.line_count)
+    (first,) = server._connections
+    for number in range(12):
+        caller.say(bytes(caller.rate // 50 * 2))
+        until(lambda number=number: first._opening._count > number or first.sound)
+        now[0] += 0.02
     line = calls.line
     assert line.sends.kind == wire.SLIN
     assert (line.sound.rate, line.sound.law) == (caller.rate, {"old": "", "ulaw": "PCMU", "alaw": "PCMA"}[label])
@@ -722,6 +729,22 @@ def test_stopping_says_goodbye_on_every_line_and_waits_for_their_ends(calls):
         server.stop()
 
 
+def test_a_call_that_ends_in_nonsense_needs_no_collector(server, calls):
+    """An error that is kept keeps the frames it came through, and they the line."""
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME)
+        gone = weakref.ref(calls.line)
+        gc.collect()
+        gc.disable()
+        try:
+            sock.sendall(b"\x42")
+            until(lambda: calls.ends)
+            calls.lines.clear()
+            until(lambda: gone() is None)
+        finally:
+            gc.enable()
+
+
 def test_a_hundred_calls_leave_nothing_behind_without_the_collector():
     gone: list[weakref.ref[AudioSocketLine]] = []
 
@@ -735,8 +758,10 @@ def test_a_hundred_calls_leave_nothing_behind_without_the_collector():
         over.wait()
 
     with serving(take) as server:
-        phone(server).hang_up()
-        gevent.sleep(0.05)
+        caller = phone(server)
+        until(lambda: server.line_count == 1)
+        caller.hang_up()
+        until(lambda: server.line_count == 0)
         gc.collect()
         gc.disable()
         try:
@@ -754,8 +779,7 @@ def test_a_hundred_calls_leave_nothing_behind_without_the_collector():
             callers.clear()
             del caller
             until(lambda: len(os.listdir("/proc/self/fd")) <= before)
-            gevent.sleep(0.05)
             assert len(gone) > 50
-            assert [each for each in gone if each() is not None] == []
+            until(lambda: not any(each() for each in gone))
         finally:
             gc.enable()

@@ -316,16 +316,20 @@ def test_a_peer_that_never_finishes_its_handshake_is_closed(server, monkeypatch)
     until(lambda: server.line_count == 0)
 
 
-def test_a_silent_line_is_asked_whether_it_is_there_and_given_up_without_an_answer(server, calls, monkeypatch):
-    monkeypatch.setattr(media_websocket_server, "PULSE_SECONDS", 0.05)
-    asterisk = Asterisk(server)
-    asterisk.shake()
-    asterisk.say(start())
+def test_a_silent_line_is_asked_whether_it_is_there_and_given_up_without_an_answer(asterisk, line, calls):
+    connection = line._connection
     for _ in range(3):
+        until(lambda: connection.was_heard)
+        connection._check()  # PULSE_SECONDS have passed
+        connection._check()
         assert asterisk.hear() == (9, b"")
         asterisk.sock.sendall(Frame(Opcode.PONG, b"").serialize(mask=True))
-    assert calls.lines[0].is_open
+    until(lambda: connection.was_heard)
+    connection._check()
+    connection._check()
     assert asterisk.hear() == (9, b"")
+    assert calls.lines[0].is_open
+    connection._check()
     until(lambda: calls.ended)
 
 
@@ -393,7 +397,7 @@ def test_a_call_that_nobody_can_take_is_hung_up(caplog):
     server.stop()
 
 
-@pytest.mark.parametrize("ends", ["reset", "close frame", "half", "ours"])
+@pytest.mark.parametrize("ends", ["reset", "close frame", "half", "ours", "no frame", "no event", "too much"])
 def test_calls_leave_no_socket_timer_or_object_however_they_end(ends):
     lines: list[weakref.ref[object]] = []
     posted: list[object] = []
@@ -427,16 +431,21 @@ def test_calls_leave_no_socket_timer_or_object_however_they_end(ends):
                 asterisk.reset()
             elif ends == "close frame":
                 asterisk.sock.sendall(Frame(Opcode.CLOSE, b"").serialize(mask=True))
+            elif ends == "no frame":
+                asterisk.sock.sendall(b"\x03\x00" * 20)
+            elif ends == "no event":
+                asterisk.say("{")
+            elif ends == "too much":
+                asterisk.sock.sendall(b"\x82\xff" + (1 << 40).to_bytes(8, "big") + bytes(4))
             elif ends == "half":
                 asterisk.sock.sendall(sound(bytes(960))[:100])
                 asterisk.sock.close()
             until(lambda: server.line_count == 0)
             asterisk.sock.close()
         until(lambda: len(os.listdir("/proc/self/fd")) <= before)
-        gevent.sleep(0.01)
+        until(lambda: not any(each() for each in lines))
         assert clock._timer is None
         assert not server._ids
-        assert [alive for each in lines if (alive := each()) is not None] == []
     finally:
         gc.enable()
         server.stop()

@@ -202,9 +202,28 @@ def test_jitter_and_frames_that_are_read_together_change_nothing(expected, gaps,
     for at in together:
         if at + 1 < len(times):
             times[at] = times[at + 1]
+    assert decided(size, [*times, *(times[-1] + 0.02 * count for count in range(1, 10))]) == LineSound(
+        wire.SLIN, rate, law
+    )
+
+
+def decided(size: int, times: list[float]) -> LineSound | None:
     opening = Opening()
-    found = [opening.hear(wire.SLIN, b"\xff" * size, at) for at in times]
-    assert found[-1] == LineSound(wire.SLIN, rate, law)
+    found = (opening.hear(wire.SLIN, b"\xff" * size, at) for at in times)
+    return next((each for each in found if each), None)
+
+
+@given(
+    st.sampled_from([(160, "PCMU", 8000), (640, "", 16000), (960, "", 24000)]), st.floats(0.0, 0.25), st.integers(0, 20)
+)
+def test_a_hub_that_is_busy_when_a_call_comes_does_not_hear_it_at_another_pitch(expected, late, first):
+    """For ``late`` seconds from frame ``first`` on nothing is read; then what came meanwhile, at one moment."""
+    size, law, rate = expected
+    times = [number * 0.02 for number in range(40)]
+    free = first * 0.02 + late
+    assert decided(size, [max(at, free) if number >= first else at for number, at in enumerate(times)]) == LineSound(
+        wire.SLIN, rate, law
+    )
 
 
 def test_the_first_frames_tell_the_law_so_that_nothing_of_the_call_is_decoded_wrongly():
