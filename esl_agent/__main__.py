@@ -11,11 +11,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sys  # noqa: E402
 
+from gevent import get_hub  # noqa: E402
+
 from esl_agent import lookups  # noqa: E402
 from esl_agent.cli import main as cli_main  # noqa: E402
 
 
 def main() -> None:
+    hub = get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # Ctrl-C is not told of on stderr
     lookups.install()
     sys.exit(cli_main(sys.argv[1:]))
 

@@ -64,7 +64,7 @@ def _log_in(client: AmiClient) -> None:
     client.on_connected(connected.set)
     client.start()
     if not connected.wait(LOGIN_SECONDS):
-        raise LegError(f"{client.peer}: {client.trouble}")
+        raise LegError(f"{client.peer}: {client.trouble}; esl-agent doctor --asterisk looks closer")
 
 
 def _sessions(client: AmiClient, user: str) -> int | None:
