@@ -264,7 +264,7 @@ class RelayFloor(CallEnds):
                 continue
             self._note_heard(item)
             if item.session == self._sessions.serving and item.is_cut:
-                out.append(TruncateReply(item.session, item.name, min(item.heard, item.received)))
+                out.append(TruncateReply(item.session, item.name, item.heard))
             elif item.is_unheard:
                 self._unheard.append((item.session, item.response, item.name))
         self._forget(turn.number)

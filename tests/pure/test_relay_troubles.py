@@ -11,7 +11,8 @@ from esl_agent.dialogue import events as ev
 from esl_agent.dialogue.actions import Message, ToolCall
 from esl_agent.dialogue.phase import Phase
 from esl_agent.dialogue.relay_settings import RelaySettings
-from esl_agent.dialogue.settings import BargeInSettings, FillerSettings, LimitSettings
+from esl_agent.dialogue.relay_state import MAX_TEXT, Item
+from esl_agent.dialogue.settings import BargeInSettings, CascadeSettings, FillerSettings, LimitSettings, Phrases
 from esl_agent.dialogue.tool_settings import BUILTINS, HttpToolSettings, ToolsSettings
 from esl_agent.dialogue.tool_turns import ONE_AT_A_TIME
 from tests.pure.relay_world import RelayWorld
@@ -21,6 +22,7 @@ from tests.pure.test_relay_waiting import FILLER, voice
 from tests.pure.world import RATE, sound
 
 QUIET = FillerSettings(after=0.0)
+LONG = "This is the answering service of the bakery at the harbour which is open from six to six"
 
 
 def answering(**changes) -> RelayWorld:
@@ -68,8 +70,7 @@ def test_a_long_answer_in_many_parts_is_not_given_up():
     it = answering(limits=LimitSettings(call=600.0))
     for part in range(1, 8):
         it.listen(5.0)
-        it.post(ev.AgentText(1, "r1", "i", " More."))
-        it.say("r1", "i", "More.", 1.0, part)
+        it.post(ev.AgentSpeaks(1, "r1", "i", sound(1.0), part, float(part)))
     assert it.all(act.CancelReply) == []
 
 
@@ -218,6 +219,13 @@ def test_a_response_that_is_told_to_begin_again_when_it_is_over_is_none():
     assert len(it.all(act.Play)) == 2  # the greeting, and r2
 
 
+def test_a_part_that_comes_twice_is_heard_once():
+    it = answering()
+    plays = len(it.all(act.Play))
+    it.post(ev.AgentSpeaks(1, "r1", "i", sound(1.0), 0, 0.0))
+    assert len(it.all(act.Play)) == plays
+
+
 def test_a_goodbye_that_was_heard_in_part_is_not_said_again_by_the_voice():
     it = greeted()
     it.post(ev.EndRequested("drain"))
@@ -266,6 +274,21 @@ def test_what_is_still_being_said_is_truncated_where_the_caller_took_the_floor()
     assert it.all(act.TruncateReply) == [act.TruncateReply(1, "i", 1.0)]
 
 
+def test_more_than_there_is_was_never_heard():
+    it = answering()
+    play = it.last(act.Play)
+    it.post(ev.Played(play.turn, play.clip, 99.0))
+    it.post(ev.CallerSpeaks(1, "c2"))
+    assert it.all(act.TruncateReply) == [act.TruncateReply(1, "i", 1.0)]
+
+
+def test_an_item_has_so_many_words_and_no_more():
+    item = Item(1, "r", "i", 1, 0)
+    for _ in range(3):
+        item.say("x" * (MAX_TEXT - 1))
+    assert len(item.text) == MAX_TEXT
+
+
 def test_words_whose_sound_came_too_late_were_not_heard():
     it = answering()
     it.post(ev.AgentText(1, "r1", "i", " Three four."))
@@ -277,12 +300,38 @@ def test_words_whose_sound_came_too_late_were_not_heard():
     assert it.last(act.Measured).agent == "One"
 
 
+def test_what_was_heard_to_the_end_of_what_came_in_time_was_not_heard_to_its_end():
+    it = answering()
+    it.listen(0.99)
+    it.post(ev.CallerSpeaks(1, "c2"))
+    it.post(ev.AgentSpeaks(1, "r1", "i", sound(1.0), 1, 1.0))
+    it.post(ev.AgentSpoke(1, "r1", "i"))
+    it.report()
+    assert [each.heard for each in it.all(act.TruncateReply)] == [pytest.approx(0.99)]
+
+
 def test_a_greeting_that_the_voice_was_still_making_is_made_no_further():
     it = world(RelaySettings(greeting="voice"))
     it.answer()
     it.connect()
     it.post(ev.CallerSpeaks(1, "c1"))
     assert it.all(act.AbandonTurn) == [act.AbandonTurn(it.last(act.Synthesise).turn)]
+
+
+def test_of_a_phrase_that_the_voice_was_still_making_what_was_heard_is_known():
+    it = RelayWorld(CascadeSettings(phrases=Phrases(greeting=LONG)), RelaySettings(greeting="voice"), streams=True)
+    it.answer()
+    it.connect()
+    stream = SoundStream(RATE)
+    stream.append(bytes(2 * RATE))
+    clause = it.last(act.Synthesise)
+    it.post(ev.Synthesised(clause.turn, clause.clip, stream))
+    it.listen(1.0)
+    it.post(ev.CallerSpeaks(1, "c1"))
+    it.report()
+    [greeted] = it.dialogue.transcript.messages()
+    assert LONG.startswith(greeted.content)
+    assert len(greeted.content) < len(LONG) / 2
 
 
 def test_who_hangs_up_over_the_agent_leaves_an_account_of_what_it_said():
