@@ -95,7 +95,8 @@ def _number(view: View, plan: AsteriskPlan, config: Config, number: str) -> Find
         seen = (
             f"the trunk's calls enter {trunk}, from where it does not reach us ({ended.get(trunk, 'no such context')})"
         )
-        cure = f"Goto({next(iter(ways))},${{EXTEN}},1) there, unless calls come in by another way"
+        simplest = min(ways, key=lambda context: not _is_simplest(entrance(ways[context].goal)))
+        cure = f"Goto({simplest},${{EXTEN}},1) there, unless calls come in by another way"
         yield Finding(Mark.WARN, subject, seen, cure)
     if not ways:
         told_of = [trunk] if trunk in ended else list(ended)[:MAX_WAYS]
@@ -140,6 +141,11 @@ def _is_open(found: Entrance | None, settings: AsteriskSettings) -> bool:
     if found is None:
         return False
     return {"Stasis": bool(settings.ari.url), "WebSocket": bool(settings.websocket.listen)}.get(found.kind, True)
+
+
+def _is_simplest(found: Entrance | None) -> bool:
+    """Whether it is the door that is advised to who could have any."""
+    return found is not None and found.kind == "AudioSocket"
 
 
 def _way(view: View, settings: AsteriskSettings, subject: str, context: str, way: Way) -> Findings:

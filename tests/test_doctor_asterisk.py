@@ -262,6 +262,16 @@ def test_a_number_that_only_telephones_can_dial_does_not_come_from_outside(make)
     assert "the trunk's calls enter inbound, from where it does not reach us" in patient.report()
 
 
+def test_a_trunk_whose_calls_go_nowhere_is_told_of_the_simplest_door(make):
+    patient = make('websocket: {listen: "127.0.0.1:9093"}')
+    patient.console.dialplan(
+        inbound="100: Hangup()",
+        ai_agent_websocket="_X!: Dial(WebSocket/esl_agent/c(slin24)nf(json),,g); Hangup(16)",
+        ai_inbound=f"_X!: {GOOD.format(port=patient.port)}; Hangup(16)",
+    )
+    assert "-> Goto(ai-inbound,${EXTEN},1) there" in patient.report()
+
+
 def test_a_destination_that_is_no_extension_is_a_problem(make):
     patient = make()
     patient.console.dialplan(inbound=f"5000: {GOOD.format(port=patient.port)}; Hangup()", ai_transfer="100: NoOp()")
