@@ -83,6 +83,8 @@ class AriHttp:
         self.allowed: set[str] | None = None
         self.is_deaf = False
         """Pings are not answered."""
+        self.pings = 0
+        """Those that were."""
         self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._events: tuple[Any, ServerProtocol] | None = None
         options = {}
@@ -231,7 +233,9 @@ class AriHttp:
                     continue
                 protocol.receive_data(data)
                 self._flush(sock, protocol)
-                if any(getattr(each, "opcode", None) is Opcode.CLOSE for each in protocol.events_received()):
+                codes = [getattr(each, "opcode", None) for each in protocol.events_received()]
+                self.pings += codes.count(Opcode.PING)
+                if Opcode.CLOSE in codes:
                     return
         finally:
             if self._events is mine:

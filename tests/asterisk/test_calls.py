@@ -89,11 +89,11 @@ def test_the_agent_falls_silent_for_a_caller_who_talks_over_it_at_every_door(age
         assert call.wait_over(20), (door, agent.story())
         _, over = call.sound.caller.spoken
         assert over.purpose == "barge_in"
-        before = call.sound.loud(over.began - 0.5, over.began)
+        before = call.sound.loud(over.began - 1.5, over.began)
         meanwhile = call.sound.loud(over.began, over.ended)
         assert len(before) > 10, "the agent was speaking"
         assert meanwhile, "it could not know before"
-        assert meanwhile[-1].at - over.began < 1.0, (door, meanwhile[-1].at - over.began)
+        assert meanwhile[-1].at < over.ended - 0.3, (door, over.ended - meanwhile[-1].at)
         after = call.sound.loud(over.ended)
         assert after, "it answers the caller"
         score, _ = likeness(call.sound.heard(), voice_of(REPLY))

@@ -299,9 +299,9 @@ def test_commands_after_the_end_are_told_so(lab):
 
 
 def test_a_command_that_is_not_answered_is_told_so():
-    with AriLab(timeout=0.1) as lab:
+    with AriLab(timeout=0.5) as lab:
         _, found = lab.connected().talking()
-        lab.asterisk.troubles.append(Trouble(to("/dtmf"), before=1.0))
+        lab.asterisk.troubles.append(Trouble(to("/dtmf"), before=60.0))
         done = Told()
         found.control.send_digits("1", done)
         assert isinstance(done.wait(), CommandTimeout)

@@ -133,10 +133,14 @@ def test_a_callee_who_answers_while_being_cancelled_is_hung_up_on(lab):
 
 
 def test_an_asterisk_that_never_ends_the_ringing_does_not_hold_the_call(lab, monkeypatch):
-    monkeypatch.setattr(ari_outbound, "GRACE", -0.95)
-    called = rung(lab, timeout=1.0)
-    assert lab.until(lambda: len(called.news) == 2)
-    assert called.news[1].reason == "no_answer"
+    called = rung(lab)
+    called.outgoing._overdue()
+    assert [each.reason for each in called.news[1:]] == ["no_answer"]
+    assert lab.until(lambda: not lab.asterisk.channels)
+    monkeypatch.setattr(ari_outbound, "GRACE", -1.0)
+    called = Called(lab, timeout=1.0)
+    assert lab.until(lambda: bool(called.news))
+    assert called.news[0].reason == "unreachable"
     assert lab.until(lambda: not lab.asterisk.channels)
 
 
