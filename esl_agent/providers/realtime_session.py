@@ -180,8 +180,9 @@ class RealtimeSession:
     def _note(self, part: AgentPart) -> None:
         """What of it decides whether a response may be asked for."""
         if isinstance(part, ResponseBegan):
-            if self._answer_due and self._wish == "":  # it is answered together with what the caller said
-                self._wish = None
+            is_answered = self._answer_due and self._wish == ""  # together with what the caller said
+            if is_answered or (self._asked is not None and self._wish == next(reversed(self._asks.values()), None)):
+                self._wish = None  # or it was asked for again because it took so long
             self._asked, self._answer_due = None, 0.0
         elif isinstance(part, CallerBegan):
             self._answer_due = time.monotonic() + SPEECH

@@ -317,6 +317,17 @@ class TestOpenAiRealtime(Realtime):
         assert self.talk.errors == []
         assert [event["response"]["instructions"] for event in self.sent("response.create")] == ["first", "second"]
 
+    def test_a_greeting_that_begins_late_and_was_asked_for_again_meanwhile_is_said_once(self):
+        with self.call(Reply("Hello."), Reply("Hello again.")) as call:
+            at_once = self.talk._response_create
+            self.talk._response_create = lambda event: gevent.spawn_later(0.02, at_once, event) and None
+            call.session.respond("Say hello.")
+            call.session.respond("Say hello.")
+            call.until(ResponseEnded)
+            call.session.tell("Pressed 1.")
+            until(lambda: self.sent("conversation.item.create"))
+        assert len(self.sent("response.create")) == 1
+
     def test_a_response_that_crosses_with_the_service_s_own_is_asked_for_again(self):
         self.server.script = lambda asked: Reply("Yes?", tone(4.0), pause_after=1 if asked.why == "speech" else None)
         agent = self.make()
