@@ -313,6 +313,14 @@ def test_whatever_callers_are_called_the_call_is_theirs(server, calls, number, n
     server.hang_up(channel.name)
 
 
+def test_a_caller_with_variables_without_end_costs_nobody_the_connection(server, calls):
+    many = {f"V{number}": "y" * 1000 for number in range(100)}
+    _, caller, _ = call_in(server, calls, number="4930123", BIG="x" * 200_000, **many)
+    assert (caller.number, len(caller.variables["BIG"])) == ("4930123", ami_calls.MAX_VALUE)
+    assert len(caller.variables) > 100
+    assert (calls.client.is_connected, server.logins) == (True, 1)
+
+
 @pytest.mark.parametrize("name", ["O'Brien", 'Bob "Bobby" Smith', "Who?", "a\\b", "a\\tb", "tab\tbed", "nothing odd"])
 def test_a_name_is_the_callers_however_asterisk_writes_it(server, calls, name):
     _, caller, _ = call_in(server, calls, number="1", name=name)

@@ -229,7 +229,7 @@ def test_a_peer_that_answers_no_more_is_dropped_and_tried_again(server, connect)
 
 def test_garbage_ends_the_connection_and_a_new_one_is_made(server, connect, caplog):
     client = connect()
-    server.raw(b"\xff\xfe" * 40_000)
+    server.raw(b"\xff\xfe" * 300_000)
     until(lambda: server.logins == 2)
     until(lambda: client.is_connected)
     assert "a line of more than" in caplog.text
