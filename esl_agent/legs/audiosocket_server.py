@@ -130,11 +130,16 @@ class AudioSocketServer:
         try:
             self._listen()
         except LegError as error:
-            log.error("%s; it is tried again", error)
-            self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._look_at_room)
+            if self._reopening is None:
+                log.error("%s; it is tried again", error)
+                self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._try_again)
         else:
             what = "there is room for calls again" if has_room else "open for a line that is awaited"
             log.info("audiosocket: %s", what)
+
+    def _try_again(self) -> None:
+        self._reopening = None
+        self._look_at_room()
 
     @property
     def _has_room(self) -> bool:

@@ -30,8 +30,8 @@ _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most a server may send. ``Status`` with all variables is one block: 50 variables of 1 kB are 50 kB. One may be
-    as long as whoever set it liked (ARI, CURL): it shall not cost all calls their connection."""
+    """The most a server may send. ``Status`` with all variables is one block: 50 variables of 1 kB are 50 kB. One may
+    be as long as whoever set it liked (ARI, CURL): it shall not cost all calls their connection."""
 
     line_bytes: int = 512 * 1024
     block_bytes: int = 1024 * 1024

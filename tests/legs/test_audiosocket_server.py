@@ -572,6 +572,17 @@ def test_a_port_that_somebody_took_meanwhile_is_opened_when_they_let_go(calls, c
         second.hang_up()
 
 
+def test_a_port_that_another_has_is_tried_by_one_timer_however_many_lines_are_awaited(calls, caplog, monkeypatch):
+    """A service that drains, while the one that takes its place has the port."""
+    monkeypatch.setattr(audiosocket_server, "REOPEN_SECONDS", 3600.0)
+    with serving(calls.take) as server:
+        server.turn_away()
+        with socket.create_server(("127.0.0.1", server.bound_port)):
+            for number in range(5):
+                server.await_line(str(UUID(int=number)))
+        assert caplog.text.count("cannot listen at") == 1
+
+
 def test_one_who_drains_stays_closed_when_a_call_of_a_full_house_ends(calls):
     with serving(calls.take, max_lines=1) as server:
         first = phone(server)
