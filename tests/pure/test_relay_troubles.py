@@ -165,10 +165,17 @@ def test_the_agent_was_heard_so_whoever_waits_again_is_told_so_soon():
     assert spoken(it) == [FILLER] * 4
 
 
-def test_who_is_being_listened_to_is_not_told_to_wait():
-    it = greeted(barge_in=BargeInSettings(enabled=False))
+def test_a_caller_whose_answer_has_begun_and_has_no_sound_is_told_to_wait():
+    it = greeted()
     it.caller_says("Hello?")
     it.post(ev.AgentResponding(1, "r1"))
+    it.listen(2.0)
+    assert spoken(it) == [FILLER]
+
+
+def test_who_is_being_listened_to_is_not_told_to_wait():
+    it = answering(barge_in=BargeInSettings(enabled=False))
+    it.listen(1.0)
     it.post(ev.CallerSpeaks(1, "c2"))
     it.listen(5.0)
     assert spoken(it) == []
