@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from service import FAILURE, GREETING, SPEECH, Service, Traces, until
 
+from esl_agent.dialogue.settings import BargeInSettings
 from esl_agent.lineup import make_engines
 from esl_agent.testing.caller import BargeIn, Press, Say, Wait
 from esl_agent.testing.fs_call import PretendCall
@@ -140,6 +141,24 @@ def test_a_caller_who_talks_over_the_agent_cuts_it_where_it_was_heard(service: C
     agent = agent_side(path)
     assert agent[at - 5 : at].min() > 200, "it was not speaking"
     assert (agent[at + 20 : at + 27] < 50).all(), "it went on"
+
+
+def test_a_greeting_that_is_always_said_is_heard_to_its_end_by_who_talks_over_it(service: Calls) -> None:
+    service.peer.script = Persona(LONG, (ANSWER,))
+    service.peer.speed = 3.0  # it is still being made when the caller speaks
+    lineup = service.server.reception.lineup
+    [did] = lineup.config.dids
+    cascade = dataclasses.replace(did.cascade, barge_in=BargeInSettings(greeting=False))
+    config = dataclasses.replace(lineup.config, dids=(did,), _exact={"5000": dataclasses.replace(did, cascade=cascade)})
+    service.server.reception.lineup = dataclasses.replace(lineup, config=config)
+    call = service.call(BargeIn(SPEECH, after=0.4), Wait(20.0))
+    until(lambda: ANSWER in " ".join(service.agent_said(call)), why=lambda: service.story(call))
+    assert " ".join(service.agent_said(call)).split() == f"{LONG} {ANSWER}".split(), service.story(call)
+    assert [event for event in service.peer.sessions[0].sent if event["type"] == "input_audio_buffer.speech_started"]
+    assert service.told(0, "conversation.item.truncate") == service.told(0, "response.cancel") == []
+    assert service.peer.sessions[0].errors == []
+    call.hang_up()
+    assert call.wait(8.0)
 
 
 def test_an_agent_uses_a_tool_and_hangs_up_after_its_last_words(service: Calls) -> None:
