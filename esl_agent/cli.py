@@ -1,4 +1,4 @@
-"""The command line: serve, sidecar, check, doctor, call, talk, demo."""
+"""The command line: serve, sidecar, check, doctor, call, talk, echo, demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from esl_agent import __version__
 from esl_agent import config as configuration
 from esl_agent.errors import ConfigError, EslAgentError
 from esl_agent.secret import beside
+
+ECHO = "Stand in for a realtime service, without an account: say back what the caller says. For a DID with an agent."
 
 
 def main(arguments: list[str]) -> int:
@@ -65,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--did", required=True, help="the DID whose agent talks")
     talk = command("talk", _talk, "Talk to a DID's agent in the terminal, without a telephone.")
     talk.add_argument("number", help="the number a caller would dial")
+    echo = commands.add_parser("echo", help=ECHO, description=ECHO)
+    echo.set_defaults(run=_echo)
+    echo.add_argument("--port", type=int, default=8765, help="where it listens, on 127.0.0.1 (else: 8765)")
     demo = command("demo", _demo, "Make one whole call to the agent, without FreeSWITCH, and print it as it happens.")
     demo.add_argument("--did", default="5000", help="the number to call; the caller's sentences are made for 5000")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="directory for the recording and the picture")
@@ -154,6 +159,18 @@ def _talk(options: argparse.Namespace) -> int:
     from esl_agent import talk
 
     talk.run(configuration.load(options.conf), options.number, sys.stdin, sys.stdout)
+    return 0
+
+
+def _echo(options: argparse.Namespace) -> int:
+    from gevent.event import Event
+
+    from esl_agent.testing.realtime_echo import EchoService
+
+    service = EchoService(options.port)
+    with service:
+        print(service.advice(), flush=True)
+        Event().wait()  # until Ctrl-C
     return 0
 
 

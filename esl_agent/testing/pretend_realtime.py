@@ -61,10 +61,11 @@ class PretendRealtime(PretendWebSocket):
         speed: float = 50.0,
         clock: Callable[[], float] = time.monotonic,
         caller_words: Callable[[int], str | None] = lambda number: f"utterance {number}",
+        port: int = 0,
     ) -> None:
         """``models``: those it knows; empty: any. ``speed``: how much faster than it is heard its sound is sent.
         ``caller_words``: the transcript of the caller's utterance of that number; None: not understood."""
-        super().__init__(self._talk, close_timeout=0.2)
+        super().__init__(self._talk, close_timeout=0.2, port=port)
         self.script: Script = script if callable(script) else in_turn(script)
         self.shape: Shape = shape
         self.models = frozenset(models)

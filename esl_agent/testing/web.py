@@ -242,7 +242,8 @@ class PretendWebSocket:
     ``refuse``: (status, body) that the next handshake is answered with. ``connections`` counts handshakes.
     """
 
-    def __init__(self, handler: Callable[[ServerConnection], None], **options: Any) -> None:
+    def __init__(self, handler: Callable[[ServerConnection], None], *, port: int = 0, **options: Any) -> None:
+        """``port`` 0: one that is free."""
         self.connections = 0
         self.open_connections = 0
         self.refuse: tuple[int, bytes] | None = None
@@ -253,7 +254,7 @@ class PretendWebSocket:
         self._server: Server = serve(
             self._serve,
             "127.0.0.1",
-            0,
+            port,
             process_request=self._admit,
             max_size=2**24,
             compression=None,
