@@ -57,13 +57,14 @@ class PretendRealtime(PretendWebSocket):
         *,
         shape: Shape = "ga",
         models: Iterable[str] = (),
-        key: str = KEY,
+        key: str | None = KEY,
         speed: float = 50.0,
         clock: Callable[[], float] = time.monotonic,
         caller_words: Callable[[int], str | None] = lambda number: f"utterance {number}",
         port: int = 0,
     ) -> None:
-        """``models``: those it knows; empty: any. ``speed``: how much faster than it is heard its sound is sent.
+        """``models``: those it knows; empty: any. ``key``: None, and it asks for none. ``speed``: how much faster than
+        it is heard its sound is sent.
         ``caller_words``: the transcript of the caller's utterance of that number; None: not understood."""
         super().__init__(self._talk, close_timeout=0.2, port=port)
         self.script: Script = script if callable(script) else in_turn(script)
@@ -115,7 +116,7 @@ class PretendRealtime(PretendWebSocket):
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         self.headers.append(headers)
         given = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("api-key", "")
-        if given != self.key and self.refuse is None:
+        if given != self.key and self.key is not None and self.refuse is None:
             error = {"code": "invalid_api_key", "type": "invalid_request_error", "param": None}
             error["message"] = f"Incorrect API key provided: {given}."
             self.refuse = (401, json.dumps({"error": error}).encode())

@@ -9,11 +9,9 @@ keeps all that it hears: for a few calls, not for a day of them.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
-from esl_agent.testing.pretend_realtime import KEY, PretendRealtime
+from esl_agent.testing.pretend_realtime import PretendRealtime
 from esl_agent.testing.realtime_script import RATE, Asked, Reply
 
 #: Where it listens unless told otherwise.
@@ -24,18 +22,17 @@ MARGIN = RATE // 10
 
 
 class EchoService(PretendRealtime):
-    """A realtime service on 127.0.0.1. Its key is OPENAI_API_KEY, or KEY where that is not set."""
+    """A realtime service on 127.0.0.1 that asks for no key."""
 
     def __init__(self, port: int = PORT) -> None:
-        super().__init__(says_back, key=os.environ.get("OPENAI_API_KEY") or KEY, port=port)
+        super().__init__(says_back, key=None, port=port)
 
     def advice(self) -> str:
-        """How a DID gets to it; no key that was given is in it."""
-        lines = [
-            "An echo in the place of a realtime service: it says back what the caller says.",
-            f"In a DID:  agent: {{engine: openai_realtime, url: {self.url}}}",
-        ]
-        return "\n".join([*lines, f"Its key:   OPENAI_API_KEY={KEY}"] if self.key == KEY else lines)
+        """How a DID gets to it."""
+        return (
+            "An echo in the place of a realtime service: it says back what the caller says. In a DID:\n"
+            f"agent: {{engine: openai_realtime, url: {self.url}}}"
+        )
 
 
 def says_back(asked: Asked) -> Reply:
