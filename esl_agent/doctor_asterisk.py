@@ -142,13 +142,16 @@ def _ari(settings: AsteriskSettings, known: _Secret) -> Generator[Finding, None,
 def _ari_cure(reply: Reply, user: str) -> str:
     if reply.status == 0:
         return (
-            "is Asterisk running? `http show status` must show the address of asterisk.ari.url, and /ari; else "
-            "enabled = yes in http.conf, one [general] in ari.conf (with two, all of it is refused), and a restart"
+            "is Asterisk running? `http show status` must show the address of asterisk.ari.url; else enabled = yes in "
+            "http.conf, and a restart"
         )
     if reply.status == 401:
         return f"[{user}] and its password in ari.conf (make-secrets.sh), then asterisk -rx 'module reload res_ari.so'"
     if reply.status == 404:
-        return "ari.conf: enabled = yes; load res_ari_applications.so; http.conf's prefix belongs into asterisk.ari.url"
+        return (
+            "enabled = yes and only one [general] in ari.conf (with two, all of it is refused), and a restart; load "
+            "res_ari_applications.so; http.conf's prefix belongs into asterisk.ari.url"
+        )
     return "look at Asterisk's log"
 
 

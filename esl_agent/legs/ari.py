@@ -207,7 +207,9 @@ class AriClient:
         try:
             value = loads(bytes(data)) if data else None
         except ValueError:
-            return Reply(0, "an answer that is no JSON")
+            if answer.ok:
+                return Reply(0, "an answer that is no JSON")
+            value = None  # a page of the HTTP server itself, as where there is no /ari
         if 200 <= answer.status_code < 300:
             return Reply(answer.status_code, "", value)
         return Reply(answer.status_code, message_of(value, str(answer.reason)), value)

@@ -182,7 +182,7 @@ def test_a_password_that_ari_refuses_and_a_closed_web_server_are_told_apart(
 def test_an_ari_conf_that_asterisk_refuses_whole_is_told(own_asterisk: RealAsterisk, alone: Path) -> None:
     edit(own_asterisk, "ari.conf", "[general]", "[general]\nenabled = yes\n\n[general]")
     own_asterisk.start()
-    assert re.search(r"FAIL +ARI .*\n +-> .*one \[general\] in ari.conf", examined(alone))
+    assert re.search(r"FAIL +ARI .* 404.*\n +-> .*one \[general\] in ari.conf", examined(alone))
 
 
 def test_an_ari_user_who_may_only_read_is_noticed(own_asterisk: RealAsterisk, alone: Path) -> None:

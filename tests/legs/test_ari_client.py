@@ -15,6 +15,7 @@ from esl_agent.legs.ari import MAX_WAITING, WORKERS, AriClient, Lane
 from esl_agent.testing.freeswitch import wait_for
 from esl_agent.testing.pretend_ari import PretendAri
 from esl_agent.testing.pretend_ari_http import Trouble
+from esl_agent.testing.web import PretendHttp, Reply
 from esl_agent.wire.ari import Request
 
 PATIENCE = 10.0
@@ -109,6 +110,16 @@ def test_an_answer_that_does_not_come_is_not_waited_for(asterisk):
     assert reply.status == 0
     assert not reply.is_ok
     client.stop(0.1)
+
+
+def test_a_page_of_the_http_server_is_told_by_its_status():
+    with PretendHttp() as server:
+        page = Reply(b"<h1>Not Found</h1>", 404, "text/html")
+        server.route("POST", "/ari/bridges/x", lambda _: page)
+        client = AriClient(f"{server.url}/ari", "esl_agent", "agent", SECRET, timeout=PATIENCE)
+        reply = client.send(bridge("x"))
+        client.stop(0.1)
+    assert (reply.status, reply.message) == (404, "Not Found")
 
 
 def test_a_request_that_waited_too_long_is_not_sent_but_one_that_frees_is(asterisk):
