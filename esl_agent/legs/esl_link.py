@@ -143,8 +143,8 @@ class Link:
                     return
                 for frame in self._parser.feed(data):
                     self._deal(frame)
-                if self._parser.error is not None:
-                    raise self._parser.error
+                if self._parser.error:
+                    raise WireError(self._parser.error)
         except OSError as error:
             self.close(f"{self.peer}: connection lost: {error}")
         except WireError as error:

@@ -118,20 +118,21 @@ class Parser:
         self._scanned = 0  # bytes of the buffer known to hold no end of the header block
         self._headers: dict[str, str] | None = None  # of the frame whose body is awaited
         self._body_bytes = 0
-        self.error: WireError | None = None
-        """Set once the stream made no sense; look after each ``feed``, for frames before the nonsense are returned."""
+        self.error = ""
+        """Why the stream makes no sense any more; look after each ``feed``, for frames before the nonsense are returned.
+        Its words: the error itself would keep every frame it came through, and the connection."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames completed by ``data``. Raises WireError for nonsense, once the frames before it were returned."""
-        if self.error is not None:
-            raise self.error
+        if self.error:
+            raise WireError(self.error)
         self._buffer += data
         frames: list[Frame] = []
         try:
             while (frame := self._next()) is not None:
                 frames.append(frame)
         except WireError as error:
-            self.error = error
+            self.error = str(error)
             self._buffer.clear()
             if not frames:
                 raise
@@ -139,8 +140,8 @@ class Parser:
 
     def eof(self) -> None:
         """The stream ended. Raises WireError when it ended inside a frame."""
-        if self.error is not None:
-            raise self.error
+        if self.error:
+            raise WireError(self.error)
         if self._headers is not None:
             raise WireError(
                 f"the event socket ended inside a body: {self._body_bytes} bytes were announced, "
