@@ -229,7 +229,7 @@ class Reading:
         return (CallerEnded(self._speech_of(event)),)
 
     def _caller_said(self, event: dict[str, Any]) -> Iterable[AgentPart]:
-        text = event.get("transcript")
+        text = event.get("transcript") or ""  # local servers tell null where they understood nothing
         if not isinstance(text, str):
             raise ValueError("a transcript that is no text")
         said = CallerWords(self._speech_of(event), text[:MAX_WORDS].strip())

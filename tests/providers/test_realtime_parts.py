@@ -204,6 +204,11 @@ def test_a_transcript_has_a_bill_of_its_own(usage, wanted):
     assert found == [CallerWords("i1", "hello")] + ([UsagePart(wanted, "openai/ear")] if wanted else [])
 
 
+def test_a_server_that_understood_nothing_may_say_so_with_null():
+    name = "conversation.item.input_audio_transcription.completed"
+    assert parts({"type": name, "item_id": "i1", "transcript": None}) == [CallerWords("i1", "")]
+
+
 def test_what_comes_without_end_is_forgotten_in_time():
     reading = Reading(PCM)
     for number in range(1000):
