@@ -119,7 +119,7 @@ class Parser:
         self._headers: dict[str, str] | None = None  # of the frame whose body is awaited
         self._body_bytes = 0
         self.error = ""
-        """Why the stream makes no sense any more; look after each ``feed``, for frames before the nonsense are returned.
+        """Why the stream makes no sense any more; look after each ``feed``: frames before the nonsense are returned.
         Its words: the error itself would keep every frame it came through, and the connection."""
 
     def feed(self, data: bytes) -> list[Frame]:
