@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from esl_agent.legs.outbound import CalleeAnswered, CallFailed, EarlyMediaBegan, OutboundNews, Rang
@@ -104,6 +108,27 @@ def test_calls_that_are_cancelled_cut_short_or_answered_twice_leave_nothing_behi
         until(lambda: agent.is_idle and not asterisk.channels(), why=agent.story)
         ends = [each for each in news["3203"] if isinstance(each, CallFailed | CalleeAnswered)]
         assert len(ends) == 1, ends
+    finally:
+        agent.close()
+
+
+def test_the_command_says_what_becomes_of_its_call(asterisk, carrier, tmp_path):
+    carrier.answers = ANSWERS
+    agent = Agent(tmp_path, asterisk, more="outbound: {timeout: 5}")
+    told = {
+        "3183": (0, r"it rings\n.*early media.*\n.*answered: PJSIP/trunk-"),
+        "3603": (1, r"it rings\n.*declined \(SIP 603, "),
+        "3000": (1, r"it rings\n.*no answer"),
+    }
+    try:
+        until(lambda: agent.is_connected)
+        agent.serve("5005", GOODBYE)
+        for number, (status, said) in told.items():
+            command = [sys.executable, "-m", "esl_agent", "call", number, "--did", "5005", "--conf", str(tmp_path)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stderr) == (status, ""), (number, done)
+            assert re.search(said, done.stdout), (number, done)
+        until(lambda: agent.is_idle and not asterisk.channels(), why=agent.story)
     finally:
         agent.close()
 
