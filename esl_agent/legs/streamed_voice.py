@@ -101,9 +101,9 @@ class StreamedVoice:
     def _frame(self) -> None:
         self._sent += 1
         frame, news = self._playout.next_frame()
-        self._send(frame)
         if news:
             self._tell(news)
+        self._send(frame)  # the last: a line may end with it, and what comes then is told after all that was true
 
     def _tell(self, news: Sequence[News]) -> None:
         for each in news:

@@ -6,7 +6,7 @@ import pytest
 from virtual_line import Ticks
 
 from esl_agent.audio.pcm import Sound
-from esl_agent.dialogue.events import Played
+from esl_agent.dialogue.events import HungUp, PlaybackBegan, Played
 from esl_agent.legs.base import Clip
 from esl_agent.legs.streamed_voice import MAX_MISSED, StreamedVoice
 
@@ -61,3 +61,28 @@ def test_while_it_is_paused_nothing_leaves_and_positions_stand_still():
     assert len(stage.sent) == before
     stage.voice.clear()
     assert stage.posted[-1] == Played(1, 0, pytest.approx(0.205))
+
+
+@pytest.mark.parametrize("last", range(7))
+def test_a_line_that_ends_with_any_frame_is_told_to_have_ended_behind_all_that_was_heard(last):
+    """That the caller is gone is found out by sending."""
+    sent, posted, ticks = [], [], Ticks()
+
+    def send(frame: bytes) -> None:
+        sent.append(frame)
+        if len(sent) == last + 1:
+            voice.close()
+            posted.append(HungUp("NORMAL_CLEARING"))
+
+    voice = StreamedVoice(8000, ticks, send, posted.append)
+    for number in range(2):
+        voice.play(Clip(1, number, Sound(b"\1\0" * 320, 8000)))
+    voice.open()
+    for _ in range(10):
+        for tick in list(ticks.ticks.values()):
+            tick()
+    assert type(posted[-1]) is HungUp
+    assert [event.clip for event in posted if isinstance(event, Played)] == [0, 1]
+    for number in range(2):
+        told = [type(event) for event in posted if getattr(event, "clip", None) == number]
+        assert told in ([PlaybackBegan, Played], [Played])
