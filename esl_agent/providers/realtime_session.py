@@ -257,12 +257,12 @@ class RealtimeSession:
         if not self._wish and now < self._answer_due:
             return
         wish, self._wish = self._wish, None
-        self._yield(self._may_end)
         id = self._id()
         self._asked = now
         if len(self._asks) >= MAX_ASKS:
             del self._asks[next(iter(self._asks))]
         self._asks[id] = wish
+        self._yield(self._may_end)  # sending may wait: by now it is known that a response is asked for
         self._send(messages.respond(id, wish))
 
     def _is_asking(self) -> bool:
