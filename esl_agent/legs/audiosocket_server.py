@@ -66,7 +66,7 @@ class AudioSocketServer:
         self._allowed = Allowed(allow)
         self._handshake = handshake
         self._acceptor: Acceptor | None = None
-        self._is_open = False
+        self._is_open = self._is_stopped = False
         self._awaited: set[str] = set()
         self._reopening: Any = None
         self._lines: dict[str, AudioSocketLine] = {}
@@ -86,7 +86,7 @@ class AudioSocketServer:
         return len(self._lines)
 
     def await_line(self, uuid: str) -> None:
-        """The line of that UUID is let in whenever it comes, until ``forget_line``."""
+        """The line of that UUID is let in whenever it comes, until ``forget_line`` or ``stop``."""
         self._awaited.add(uuid)
         self._look_at_room()
 
@@ -119,7 +119,7 @@ class AudioSocketServer:
     def _look_at_room(self) -> None:
         """The port is open while one more line may come."""
         has_room = self._is_open and self._has_room
-        wants_open = has_room or bool(self._awaited)
+        wants_open = has_room or (bool(self._awaited) and not self._is_stopped)
         if wants_open == (self._acceptor is not None):
             return
         if not wants_open:
@@ -160,7 +160,7 @@ class AudioSocketServer:
 
     def stop(self, patience: float = GOODBYE_SECONDS + 0.5) -> None:
         """``turn_away``; say goodbye on every line and wait for their ends. Idempotent."""
-        self._awaited.clear()
+        self._is_stopped = True
         self.turn_away()
         for line in list(self._connections):
             line.hang_up() if line.id else line.drop("the server stops")

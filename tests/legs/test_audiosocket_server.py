@@ -556,6 +556,8 @@ def test_the_port_is_closed_again_when_nobody_waits_for_the_line_any_more(calls)
         server.await_line(awaited)
         server.stop(0.1)
         assert is_closed(server)
+        server.await_line(awaited)  # by a call that still ends
+        assert is_closed(server)
 
 
 def test_a_port_that_somebody_took_meanwhile_is_opened_when_they_let_go(calls, caplog, monkeypatch):
