@@ -27,7 +27,7 @@ from gevent import get_hub
 from esl_agent.errors import WireError
 from esl_agent.legs.esl_outcome import guarded
 from esl_agent.legs.frame_writer import FrameWriter
-from esl_agent.legs.sound_connection import FRAMES_PER_SECOND, Allowance
+from esl_agent.legs.sound_connection import FRAMES_PER_SECOND, Allowance, age_of
 from esl_agent.wire import audiosocket as wire
 from esl_agent.wire.audiosocket_sound import LineSound, Opening
 
@@ -95,8 +95,9 @@ class AudioSocketLine:
         self._parser = wire.Parser()
         self._opening = Opening()
         self._sends = LineSound()
-        self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND)
-        self._frames = Allowance(FRAMES_PER_SECOND, MAX_SECONDS_PER_SECOND)
+        self._age = age_of(sock)
+        self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND, self._age)
+        self._frames = Allowance(FRAMES_PER_SECOND, MAX_SECONDS_PER_SECOND, self._age)
         self._has_failed = False  # an error was told, and is not logged again
         self._began_at = 0.0  # when the frame began that has not ended
         self._on_sound: Callable[[int, bytes], None] = _nobody
@@ -242,7 +243,7 @@ class AudioSocketLine:
             self.sound = self._opening.hear(kind, payload, time.monotonic())
             if self.sound is None:
                 return
-            self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND)
+            self._allowance = Allowance(1.0, MAX_SECONDS_PER_SECOND, self._age)
             if self._state is _State.OPENING:
                 self._open()
             else:

@@ -8,6 +8,8 @@ The protocol has no password. Whoever may connect can say that it is a call: ``a
 from __future__ import annotations
 
 import logging
+import os
+import resource
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,8 +28,10 @@ log = logging.getLogger(__name__)
 MAX_STRANGERS = 200
 #: A connection that does not say within this which call it is, is closed.
 HANDSHAKE_SECONDS = 5.0
-#: Seconds until the port is tried again that somebody else took while it was closed.
+#: Seconds until the port is tried again that somebody else took while it was closed, or for which no file was left.
 REOPEN_SECONDS = 1.0
+#: Files that calls which run can still open when no more calls are let in: connections to their services, records.
+SPARE_FILES = 16
 
 
 class AudioSocketServer:
@@ -36,6 +40,7 @@ class AudioSocketServer:
     ``allow`` holds addresses and networks Asterisk may come from; empty means all. ``max_lines``: calls at one time.
     Asterisk answers a call as soon as it has connected, so while there is no room for one more the port is closed: the
     dialplan goes on with CHANUNAVAIL, the call unanswered. Only calls that come in the same moment find out too late.
+    So it is, too, while this process may open hardly any more files: whom the kernel lets in then hears nothing.
 
     A line that belongs to a call which runs already is awaited (``await_line``): it comes in also while there is no
     room, and after ``turn_away``. The port is open meanwhile; calls that come by it are said goodbye to.
@@ -69,6 +74,8 @@ class AudioSocketServer:
         self._is_open = self._is_stopped = False
         self._awaited: set[str] = set()
         self._reopening: Any = None
+        self._is_short = False  # of files
+        self._was_told = False  # that the port cannot be opened
         self._lines: dict[str, AudioSocketLine] = {}
         self._connections: set[AudioSocketLine] = set()
         self._late: set[AudioSocketLine] = set()  # those that came after turn_away
@@ -103,6 +110,7 @@ class AudioSocketServer:
 
     def _listen(self) -> None:
         acceptor = Acceptor(self._address, self._accept, backlog=1024, spawn=None)
+        acceptor.on_no_files = self._look_at_room
         try:
             acceptor.start()
         except OSError as error:
@@ -118,28 +126,43 @@ class AudioSocketServer:
 
     def _look_at_room(self) -> None:
         """The port is open while one more line may come."""
-        has_room = self._is_open and self._has_room
+        has_room = self._is_open and self._has_room and not self._lacks_files()
         wants_open = has_room or (bool(self._awaited) and not self._is_stopped)
         if wants_open == (self._acceptor is not None):
             return
         if not wants_open:
             if self._is_open:
-                log.warning("audiosocket: %d calls run, and asterisk.max_calls allows no more: closed", self.line_count)
+                why = f"no more than {SPARE_FILES} files may be opened (LimitNOFILE, ulimit -n)"
+                why = why if self._is_short else "asterisk.max_calls allows no more"
+                log.warning("audiosocket: %d calls run, and %s: closed", self.line_count, why)
             self._shut()
             return
         try:
             self._listen()
         except LegError as error:
-            if self._reopening is None:
+            if not self._was_told:
+                self._was_told = True
                 log.error("%s; it is tried again", error)
-                self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._try_again)
+            self._look_again()
         else:
+            self._was_told = False
             what = "there is room for calls again" if has_room else "open for a line that is awaited"
             log.info("audiosocket: %s", what)
+
+    def _look_again(self) -> None:
+        if self._reopening is None:
+            self._reopening = gevent.spawn_later(REOPEN_SECONDS, self._try_again)
 
     def _try_again(self) -> None:
         self._reopening = None
         self._look_at_room()
+
+    def _lacks_files(self) -> bool:
+        """Whether hardly any are left; asked again soon if so, as others than calls may close some."""
+        self._is_short = not _may_open(SPARE_FILES)
+        if self._is_short:
+            self._look_again()
+        return self._is_short
 
     @property
     def _has_room(self) -> bool:
@@ -231,3 +254,14 @@ class AudioSocketServer:
             log.exception("call=%s failed", line.id)
         finally:
             line.close()
+
+
+def _may_open(files: int) -> bool:
+    """Whether this process may open so many more: the number of a new one is the lowest that is free."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        number = os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return False
+    os.close(number)
+    return limit == resource.RLIM_INFINITY or number + files <= limit

@@ -6,9 +6,12 @@ It is read by a hub watcher without a greenlet of its own: a greenlet switch cos
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
+import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,16 +30,21 @@ BURST_SECONDS = 5.0
 #: Frames a second of a telephone whose packets hold 10 ms, and how many times as many may come: keys, marks and pings
 #: are frames, too.
 FRAMES_PER_SECOND, MAX_TIMES_FRAMES = 100, 4.0
+#: Of ``struct tcp_info`` (linux/tcp.h): tcpi_last_data_sent, in milliseconds. Where we have sent nothing yet it counts
+#: from the connection's beginning (tcp_create_openreq_child).
+_LAST_SENT = 44
+#: What accept says when there are no more files: of this process, of the machine.
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Allowance:
     """How much a peer may have sent by now, in bytes, frames or seconds: ``times`` as much as its sound has in the time
-    that passed."""
+    that passed, ``age`` seconds before now included."""
 
-    def __init__(self, per_second: float, times: float) -> None:
+    def __init__(self, per_second: float, times: float, age: float = 0.0) -> None:
         self._per_second = per_second
         self._times = times
-        self._began = time.monotonic()
+        self._began = time.monotonic() - age
         self._received = 0.0
         self._allowed = BURST_SECONDS * per_second
 
@@ -49,11 +57,52 @@ class Allowance:
         return self._received <= self._allowed
 
 
+def age_of(sock: Any) -> float:
+    """Seconds since the peer connected; we have sent it nothing yet. The kernel takes connections, and sound, also
+    while this process stands still. 0 where it does not tell."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_SENT + 4)
+        return float(struct.unpack_from("=I", info, _LAST_SENT)[0]) / 1000
+    except (OSError, AttributeError, struct.error):
+        return 0.0
+
+
 class Acceptor(StreamServer):
-    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub."""
+    """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub.
+
+    ``on_no_files`` is told that a connection waits for which no file is left; it may ``stop`` us.
+    """
+
+    on_no_files: Callable[[], object] | None = None
+    _is_out_of_files = False
 
     def do_close(self, *_: Any) -> None:
         """The connection closes its own socket."""
+
+    def do_read(self) -> Any:
+        """What gevent would print with a traceback each time is said once, until a connection is taken again."""
+        try:
+            taken = super().do_read()
+        except OSError as error:
+            if error.errno not in _NO_FILES:
+                raise
+            if not self._is_out_of_files:
+                self._is_out_of_files = True
+                log.error("port %s: nobody can be let in: %s; LimitNOFILE, ulimit -n", self.server_port, error.strerror)
+            if self.on_no_files is not None:
+                self.on_no_files()
+            if not self.closed:
+                self._pause()
+            return None
+        if taken:
+            self._is_out_of_files = False
+        return taken
+
+    def _pause(self) -> None:
+        """As gevent does after any error: a connection that waits would wake us at once, over and over."""
+        self.stop_accepting()
+        self._timer = self.loop.timer(self.max_delay)
+        self._timer.start(self._start_accepting_if_started)
 
 
 class SoundConnection:

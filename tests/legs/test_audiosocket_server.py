@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 import struct
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -389,6 +390,98 @@ def test_a_caller_held_up_for_some_seconds_keeps_the_call(server, calls):
         sock.sendall(FRAME * 50 * 4)
         until(lambda: len(calls.payloads) >= 200)
         assert not line.is_over
+
+
+def test_a_call_that_came_while_we_stood_still_is_taken(server, calls, monkeypatch):
+    """Asterisk was let in by the kernel, has answered the caller and sends: SIGSTOP, or a machine that swaps."""
+    monkeypatch.setattr(audiosocket_line, "age_of", lambda sock: sound_connection.age_of(sock) + 10.0)
+    with raw(server) as sock:
+        sock.sendall(wire.call_frame(CALL) + FRAME * 50 * 10 + wire.digit_frame("1"))
+        line = calls.line
+        until(lambda: line.is_over or calls.keys)
+        assert not line.is_over, line.ended_because
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells")
+def test_the_age_of_a_connection_counts_from_when_the_peer_connected():
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
+        peer.sendall(FRAME)
+        gevent.sleep(0.02)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.recv(100)
+            assert 0.01 < sound_connection.age_of(accepted) < 5.0
+        assert sound_connection.age_of(accepted) == 0.0, "it is closed"
+
+
+# files run out
+
+
+@contextmanager
+def files_left(number: int):
+    """This process may open so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull, "rb") as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_while_hardly_any_files_are_left_nobody_can_connect_and_those_who_talk_keep_some(calls, caplog, monkeypatch):
+    """The kernel would let them in, Asterisk answer, and nobody speak."""
+    monkeypatch.setattr(audiosocket_server, "REOPEN_SECONDS", 0.02)
+    with serving(calls.take) as server:
+        with files_left(audiosocket_server.SPARE_FILES + 1):
+            first = phone(server)
+            until(lambda: server._acceptor is None)
+            assert server.line_count == 1, "it is taken all the same"
+            with pytest.raises(ConnectionRefusedError):
+                raw(server)
+        until(lambda: server._acceptor is not None)
+        assert caplog.text.count("ulimit -n): closed") == 1
+        second = phone(server)
+        until(lambda: server.line_count == 2)
+        first.hang_up()
+        second.hang_up()
+
+
+def test_a_caller_for_whom_no_file_is_left_is_the_dialplans_at_once(calls, caplog, monkeypatch):
+    monkeypatch.setattr(audiosocket_server, "REOPEN_SECONDS", 0.02)
+    with serving(calls.take) as server:
+        with files_left(1), raw(server) as sock:
+            assert all_of(sock) == b"RESET"
+            assert server._acceptor is None
+        until(lambda: server._acceptor is not None)
+        assert caplog.text.count("nobody can be let in: Too many open files") == 1
+        caller = phone(server)
+        until(lambda: server.line_count == 1)
+        caller.hang_up()
+
+
+def test_a_server_that_stays_open_without_files_says_so_once_and_does_not_spin(caplog, monkeypatch):
+    taken, tries = [], []
+    accept = sound_connection.Acceptor.do_read
+    monkeypatch.setattr(sound_connection.Acceptor, "do_read", lambda self: (tries.append(1), accept(self))[1])
+    acceptor = sound_connection.Acceptor(("127.0.0.1", 0), lambda sock, peer: taken.append(sock), spawn=None)
+    acceptor.max_delay = 0.02
+    acceptor.start()
+    try:
+        with files_left(1), socket.create_connection(("127.0.0.1", acceptor.server_port)):
+            until(lambda: len(tries) == 1)
+            for _ in range(10):
+                gevent.idle()
+            assert len(tries) < 5
+            until(lambda: len(tries) > 1)
+        assert not taken
+        assert caplog.text.count("nobody can be let in") == 1
+        with socket.create_connection(("127.0.0.1", acceptor.server_port)):
+            until(lambda: len(taken) == 2)
+    finally:
+        acceptor.stop(timeout=0)
+        for sock in taken:
+            sock.close()
 
 
 # who is not let in, and what is no AudioSocket
