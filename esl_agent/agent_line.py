@@ -3,7 +3,8 @@ takes over from the other. Nothing here waits, whatever the network does.
 
 Who is connected: the preferred agent of the list, the next one where it fails. Each is asked once for a session; the
 relay asks again. One that failed this call comes behind those that did not, and one whose setup is at fault (key,
-quota, name of a model) is not asked again while there is another.
+quota, name of a model) is not asked again while there is another. One that failed just now has a moment: a service
+that refuses connections does so within a millisecond, and as many tries would be over before it can have come back.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Of the seconds that the relay waits for a connection, what we use: it is told of a failure before it gives up itself.
 SHARE = 0.95
+#: Seconds between two tries of one agent on a call.
+AGAIN_SECONDS = 1.0
 #: Sessions of one call at a time: one that serves, one that takes over.
 MAX_SESSIONS = 2
 
@@ -67,6 +70,7 @@ class AgentLine:
         self._sessions: dict[int, SessionLine] = {}
         self._failed: dict[int, bool] = {}
         """Agents that failed this call, the latest last, and whether their setup is at fault."""
+        self._failed_at: dict[int, float] = {}
         self._serving = self._agents[0].identity.name
         self._is_closed = False
 
@@ -139,6 +143,7 @@ class AgentLine:
         order, is_retryable = self._order(), False
         error = ProviderError("agent", "there is none to ask", blame="setup")
         for position, index in enumerate(order):
+            self._let_rest(index, until)
             try:
                 return self._attempt(index, action, (until - self._clock()) / (len(order) - position))
             except ProviderError as failed:
@@ -146,9 +151,16 @@ class AgentLine:
             log.warning("call=%s agent %s: %s", self._context.id, self._agents[index].identity.name, error)
             self._failed.pop(index, None)
             self._failed[index] = error.blame == "setup"
+            self._failed_at[index] = self._clock()
             is_retryable = is_retryable or error.retryable
         error.retryable = is_retryable
         raise error
+
+    def _let_rest(self, index: int, until: float) -> None:
+        """Of what time is left, half at most."""
+        if (failed_at := self._failed_at.get(index)) is not None:
+            now = self._clock()
+            gevent.sleep(max(0.0, min(failed_at + AGAIN_SECONDS - now, (until - now) / 2)))
 
     def _order(self) -> list[int]:
         """Whom to ask, as the budget has it: first who failed neither this call nor others lately."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 
-from esl_agent import agent_session, agent_voice
+from esl_agent import agent_line, agent_session, agent_voice
 from esl_agent.agent_line import AgentLine
 from esl_agent.audio.pcm import Sound, SoundFormat, SoundStream
 from esl_agent.dialogue.actions import ConnectAgent, Message, ToolCall, ToolSpec
@@ -60,6 +61,7 @@ class Desk:
         streams: bool = True,
         patience: float = 5.0,
         accounts: Accounts | None = None,
+        clock: Callable[[], float] = time.monotonic,
         **context: Any,
     ) -> None:
         self.agents = agents or (CannedAgent(),)
@@ -74,6 +76,7 @@ class Desk:
             patience=patience,
             streams=streams,
             accounts=accounts or Accounts(),
+            clock=clock,
         )
 
     def connect(self, number: int = 1) -> CannedSession:
@@ -93,6 +96,12 @@ class Desk:
 
 
 # Connecting
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that failed is tried again sooner."""
+    monkeypatch.setattr(agent_line, "AGAIN_SECONDS", 0.01)
 
 
 def test_an_agent_is_told_everything_when_it_is_connected() -> None:
@@ -139,6 +148,25 @@ def test_an_agent_that_failed_the_call_comes_behind_the_others_and_is_not_forgot
     desk.line.connect(ConnectAgent(2, ""))
     desk.until(lambda: AgentConnected(2) in desk.posted)
     assert (first.asked, second.asked, len(first.sessions)) == (2, 1, 1)
+
+
+def test_an_agent_that_refuses_at_once_is_not_tried_again_in_the_same_moment() -> None:
+    """A service that starts anew refuses within a millisecond; two tries in two would end the call."""
+    refused = [ProviderError("agent", "connection refused", retryable=True) for _ in range(2)]
+    only, now = CannedAgent(*refused), [100.0]
+    desk = Desk(only, patience=0.2, clock=lambda: now[0])
+    desk.line.connect(BRIEF)
+    desk.until(lambda: len(desk.of(AgentClosed)) == 1)
+    desk.line.connect(ConnectAgent(2, ""))
+    gevent.sleep(0.002)
+    assert only.asked == 1
+    desk.until(lambda: len(desk.of(AgentClosed)) == 2)
+    assert only.asked == 2
+    now[0] += 1.0
+    desk.line.connect(ConnectAgent(3, ""))
+    gevent.sleep(0.0)
+    gevent.sleep(0.0)
+    assert AgentConnected(3) in desk.posted, "a break of the line may be long ago"
 
 
 def test_whose_setup_is_at_fault_is_asked_once_on_a_call_and_the_next_one_at_once() -> None:
