@@ -213,7 +213,7 @@ class AgentLine:
     def _serves(self, name: str) -> None:
         before, self._serving = self._serving, name
         if before != name:
-            self._context.tell(Switched("agent", before, name, "it could not be connected, or is too dear"))
+            self._context.tell(Switched("agent", before, name, "it could not be connected or go on, or is too dear"))
 
     def _used(self, name: str, usage: Usage) -> None:
         self._context.tell(Used("agent", name, usage))
