@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from esl_agent.costs import CallCosts, DayTotals
 from esl_agent.dialogue.cascade import Cascade
 from esl_agent.dialogue.relay import Relay
 from esl_agent.dialogue.template import Facts
+from esl_agent.disk import aside
 from esl_agent.errors import LegError
 from esl_agent.journal import Journal, Note, Private
 from esl_agent.legs.base import CallLeg, MediaStream, Post
@@ -209,7 +211,7 @@ class Reception:
             return
         path = Path(directory) / f"{_NOT_A_NAME.sub('_', journal.call_id)}.json"
         try:
-            gevent.get_hub().threadpool.apply(_write_json, (path, journal.record() | {"costs": costs.record()}))
+            aside(_write_json, path, journal.record() | {"costs": costs.record()})
         except OSError as error:
             log.error("call=%s cannot write its record %s: %s", journal.call_id, path, error.strerror)
 
@@ -255,6 +257,11 @@ def _speech_cache(settings: CacheSettings) -> SpeechCache:
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8", errors="replace")
-    aside.replace(path)
+    part = path.with_suffix(".part")
+    try:
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8", errors="replace")
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -8,19 +8,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
-
-import gevent
 
 from esl_agent.audio.pcm import Sound
+from esl_agent.disk import aside
 from esl_agent.speech_store import SpeechStore
 
 log = logging.getLogger(__name__)
 
 #: A thousand phrases of six seconds at 16 kHz.
 MAX_BYTES = 200_000_000
-
-T = TypeVar("T")
 
 
 class SpeechCache:
@@ -60,7 +56,7 @@ class SpeechCache:
     def recall(self, voice: str, rate: int, text: str) -> bool:
         """Whether ``text`` is in memory now, be it from the disk. Blocks cooperatively."""
         if self.get(voice, text) is None and self._store is not None:
-            sound = _aside(self._store.get, voice, rate, text)
+            sound = aside(self._store.get, voice, rate, text)
             if sound is not None:
                 self.put(voice, text, sound)
         return self.get(voice, text) is not None
@@ -74,14 +70,8 @@ class SpeechCache:
     def _try(self, store: SpeechStore, work: Callable[..., None], *arguments: object) -> None:
         """A disk that fails is not asked again: it costs synthesis after a restart, nothing else."""
         try:
-            _aside(work, *arguments)
+            aside(work, *arguments)
         except OSError as error:
             if self._store is not None:
                 log.warning("cache: cannot use %s: %s; phrases stay in memory only", store.directory, error.strerror)
             self._store = None
-
-
-def _aside(work: Callable[..., T], *arguments: object) -> T:
-    """``work`` done by a thread of the hub's pool."""
-    result: T = gevent.get_hub().threadpool.apply(work, arguments)
-    return result

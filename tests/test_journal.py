@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
+from esl_agent.disk import aside
 from esl_agent.journal import MAX_TEXT, Journal, Note, Private, one_line
 from esl_agent.reception import _write_json
 
@@ -114,3 +118,15 @@ def test_half_a_character_of_a_model_loses_no_record(tmp_path):
     path = tmp_path / "records" / "one.json"
     _write_json(path, {"arguments": {"to": "desk \ud83d"}})
     assert json.loads(path.read_text(encoding="utf-8")) == {"arguments": {"to": "desk ?"}}
+
+
+def test_a_full_disk_costs_a_record_and_leaves_no_half_of_it_nor_a_traceback(tmp_path, monkeypatch, capfd):
+    def full(path: Path, *_: object, **__: object) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        aside(_write_json, tmp_path / "records" / "one.json", {})
+    assert list((tmp_path / "records").iterdir()) == []
+    assert capfd.readouterr().err == ""
