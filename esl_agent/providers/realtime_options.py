@@ -89,8 +89,8 @@ class OpenAiRealtimeOptions:
     )
     ca_file: str = setting("", "Certificates (PEM) to trust instead of the usual ones.")
     timeout: float = setting(8.0, "Seconds until it is connected and ready to hear, altogether.", gt=0.0, le=60.0)
-    ping_interval: float = setting(20.0, "Seconds between two WebSocket pings.", gt=0.0)
-    ping_timeout: float = setting(10.0, "Seconds without an answer to one after which it is gone.", gt=0.0)
+    ping_interval: float = setting(5.0, "Seconds between two WebSocket pings.", gt=0.0)
+    ping_timeout: float = setting(5.0, "Seconds without an answer to one after which it is gone.", gt=0.0)
     at_once: int = setting(0, "Sessions that the account may have at a time, over all calls. 0: no limit.", ge=0)
 
     def __post_init__(self) -> None:
