@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 def aside(work: Callable[..., T], *arguments: object) -> T:
-    """``work(*arguments)`` in a thread of gevent's pool; blocks cooperatively. Its OSError is raised here: of one that is
-    raised there gevent prints the traceback, for each call of a night with a full disk."""
+    """``work(*arguments)`` in a thread of gevent's pool; blocks cooperatively. Its OSError is raised here: of what is
+    raised there gevent prints the traceback, which a night with a full disk has for each call."""
     done: list[T] = []
     if (error := gevent.get_hub().threadpool.apply(_caught, (done, work, arguments))) is not None:
         raise error
