@@ -77,6 +77,15 @@ class Setup:
     interruptible: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A response that is to be asked for. ``instructions``: "" for none; ``interruptible``: the caller's speech is to
+    end it."""
+
+    instructions: str
+    interruptible: bool
+
+
 class RealtimeSession:
     def __init__(self, socket: ProviderSocket, setup: Setup) -> None:
         self._socket = socket
@@ -86,15 +95,15 @@ class RealtimeSession:
         self._is_closed = False
         self._asked: float | None = None
         """Since when (monotonic) a response is asked for that has not begun."""
-        self._asks: dict[str, str] = {}
-        """Events that asked for a response, with its instructions: the last few, any of which may yet be refused. Which
-        response was whose the service does not say."""
-        self._wish: str | None = None
-        """The instructions (or none: "") of a response that is to be asked for when none is under way."""
+        self._asks: dict[str, _Wish] = {}
+        """Events that asked for a response: the last few, any of which may yet be refused. Which response was whose the
+        service does not say."""
+        self._wish: _Wish | None = None
+        """What is to be asked for when no response is under way."""
         self._answer_due = 0.0
         """Until then (monotonic) the service may begin an answer to the caller's words by itself."""
-        self._is_interruptible = self._may_end = setup.interruptible
-        """Whether the caller's speech ends a response now, and is to end the one that is wished for."""
+        self._is_interruptible = setup.interruptible
+        """Whether the caller's speech ends a response now."""
         self._is_last = False
 
     # Before it can be used
@@ -180,9 +189,8 @@ class RealtimeSession:
     def _note(self, part: AgentPart) -> None:
         """What of it decides whether a response may be asked for."""
         if isinstance(part, ResponseBegan):
-            is_answered = self._answer_due and self._wish == ""  # together with what the caller said
-            if is_answered or (self._asked is not None and self._wish == next(reversed(self._asks.values()), None)):
-                self._wish = None  # or it was asked for again because it took so long
+            if self._wish is not None and self._is_met(self._wish):
+                self._wish = None
             self._asked, self._answer_due = None, 0.0
         elif isinstance(part, CallerBegan):
             self._answer_due = time.monotonic() + SPEECH
@@ -190,6 +198,14 @@ class RealtimeSession:
             # While it responds to something else (speech did not end that) it begins no answer: ServerVad of the SDK.
             is_busy = not self._is_interruptible and bool(self._reading.response)
             self._answer_due = 0.0 if is_busy else time.monotonic() + ANSWER
+
+    def _is_met(self, wish: _Wish) -> bool:
+        """By a response that begins: it answers that together with what the caller said, or was asked for once already
+        and took so long."""
+        if self._answer_due and not wish.instructions:
+            return True
+        asked = next(reversed(self._asks.values()), None) if self._asked is not None else None
+        return asked is not None and asked.instructions == wish.instructions
 
     def _error(self, event: dict[str, Any]) -> tuple[AgentPart, ...]:
         """Most errors are about one message, and leave the session as it was."""
@@ -231,7 +247,7 @@ class RealtimeSession:
         if is_last:
             self._is_last = True
             self._turns(create_response=False, interrupt_response=False)
-        self._wish, self._may_end = instructions, interruptible and self._setup.interruptible
+        self._wish = _Wish(instructions, interruptible and self._setup.interruptible)
         self._fulfil()
 
     def _turns(self, **changes: bool) -> None:
@@ -254,7 +270,7 @@ class RealtimeSession:
         if self._wish is None or self._reading.response or self._is_asking():
             return
         now = time.monotonic()
-        if not self._wish and now < self._answer_due:
+        if not self._wish.instructions and now < self._answer_due:
             return
         wish, self._wish = self._wish, None
         id = self._id()
@@ -262,8 +278,8 @@ class RealtimeSession:
         if len(self._asks) >= MAX_ASKS:
             del self._asks[next(iter(self._asks))]
         self._asks[id] = wish
-        self._yield(self._may_end)  # sending may wait: by now it is known that a response is asked for
-        self._send(messages.respond(id, wish))
+        self._yield(wish.interruptible)  # sending may wait: by now it is known that a response is asked for
+        self._send(messages.respond(id, wish.instructions))
 
     def _is_asking(self) -> bool:
         return self._asked is not None and time.monotonic() - self._asked < ASKED
