@@ -70,7 +70,7 @@ class AgentLine:
         self._sessions: dict[int, SessionLine] = {}
         self._failed: dict[int, bool] = {}
         """Agents that failed this call, the latest last, and whether their setup is at fault."""
-        self._failed_at: dict[int, float] = {}
+        self._tried_at: dict[int, float] = {}
         self._serving = self._agents[0].identity.name
         self._is_closed = False
 
@@ -144,6 +144,7 @@ class AgentLine:
         error = ProviderError("agent", "there is none to ask", blame="setup")
         for position, index in enumerate(order):
             self._let_rest(index, until)
+            self._tried_at[index] = self._clock()
             try:
                 return self._attempt(index, action, (until - self._clock()) / (len(order) - position))
             except ProviderError as failed:
@@ -151,16 +152,15 @@ class AgentLine:
             log.warning("call=%s agent %s: %s", self._context.id, self._agents[index].identity.name, error)
             self._failed.pop(index, None)
             self._failed[index] = error.blame == "setup"
-            self._failed_at[index] = self._clock()
             is_retryable = is_retryable or error.retryable
         error.retryable = is_retryable
         raise error
 
     def _let_rest(self, index: int, until: float) -> None:
-        """Of what time is left, half at most."""
-        if (failed_at := self._failed_at.get(index)) is not None:
+        """If it failed the call just now. Of what time is left, half at most."""
+        if index in self._failed:
             now = self._clock()
-            gevent.sleep(max(0.0, min(failed_at + AGAIN_SECONDS - now, (until - now) / 2)))
+            gevent.sleep(max(0.0, min(self._tried_at[index] + AGAIN_SECONDS - now, (until - now) / 2)))
 
     def _order(self) -> list[int]:
         """Whom to ask, as the budget has it: first who failed neither this call nor others lately."""
