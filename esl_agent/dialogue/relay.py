@@ -221,7 +221,7 @@ class Relay(RelayDeadlines):
         if turn is not None and not self._may_interrupt(turn):
             turn.drop_unheard_fillers()
             return
-        self._wish = None
+        self._wish = self._wish if self._is_due_anyway(self._wish) else None
         self._asked = self._asked if self._is_due_anyway(self._asked) else None
         if self._question is not None:
             self._answer_question(self._question, " and speaks instead", now, out)

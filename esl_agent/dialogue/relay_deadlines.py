@@ -151,5 +151,5 @@ class RelayDeadlines(RelayWaiting):
         if is_under_way or self._is_due_anyway(self._asked):
             self._wish = Ask()  # it cannot answer before that has ended, and speech does not end it
         else:
-            self._wish = None
+            self._wish = self._wish if self._is_due_anyway(self._wish) else None
             self._await(Ask(), now)

@@ -305,6 +305,21 @@ def test_a_caller_who_says_something_short_before_such_a_greeting_begins_is_answ
     assert it.last(act.AskAgent) == act.AskAgent(1)
 
 
+def test_a_greeting_that_is_always_said_and_failed_while_the_caller_spoke_is_said_behind_the_answer():
+    """As of a service that is asked too much at once. Such a greeting may be what the law wants said."""
+    it = world(barge_in=BargeInSettings(greeting=False))
+    it.answer()
+    it.connect()
+    it.post(ev.CallerSpeaks(1, "c1"))
+    it.post(ev.AgentResponding(1, "r1"))
+    it.post(ev.AgentResponded(1, "r1", "failed", error="rate_limit_exceeded"))
+    it.post(ev.CallerPaused(1, "c1"))
+    it.respond("Yes?", name="r2")
+    asked = it.all(act.AskAgent)
+    assert [each.interruptible for each in asked] == [False, False]
+    assert asked[0].instructions == asked[1].instructions
+
+
 def test_a_greeting_that_may_be_interrupted_is_not_said_over_who_speaks_first():
     it = world()
     it.answer()
