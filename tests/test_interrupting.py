@@ -30,3 +30,8 @@ def test_ctrl_c_leaves_a_command_that_waits_for_asterisk_without_a_word(tmp_path
                 process.send_signal(signal.SIGINT)
                 _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, b"")
+
+
+def _at_a_terminal() -> None:
+    """Who runs the tests may be in the background of a shell, where Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -159,6 +159,8 @@ class PretendCaller:
     ) -> None:
         self.rate = rate
         self.spoken: list[Spoken] = []
+        self.is_connected = True
+        """Somebody has answered, or there is early media: before, a telephone sends no keys."""
         self._size = frame_bytes(rate)
         self._steps = list(script)
         self._sounds = {
@@ -260,7 +262,7 @@ class PretendCaller:
             return self._has_got_through
         if isinstance(step, Wait):
             return self._since is not None and now - self._since >= step.seconds - 1e-6
-        return True
+        return self.is_connected or not isinstance(step, Press)
 
     def _quiet(self, size: int) -> bytes:
         if not size:

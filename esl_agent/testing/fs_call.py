@@ -180,6 +180,8 @@ class PretendCall:
             self._send(b"")
 
     def _converse(self, heard: bytes, now: float) -> None:
+        if self.caller:
+            self.caller.is_connected = self.machine.channel.answer_state != "ringing"
         said = self.caller.next_frame(heard, now) if self.caller else self._prepared_frame()
         if not self.frame_times:
             self.machine.note("recording began")

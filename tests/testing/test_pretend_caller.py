@@ -104,6 +104,16 @@ def test_keys_and_hang_up_come_in_order_and_once() -> None:
     assert caller.is_finished
 
 
+def test_a_caller_presses_no_key_before_somebody_answers() -> None:
+    caller = PretendCaller([Press("5"), HangUp()])
+    caller.is_connected = False
+    converse(caller, [], 1.0)
+    assert caller.take_deeds() == []
+    caller.is_connected = True
+    converse(caller, [], 0.1)
+    assert caller.take_deeds() == [Press("5"), HangUp()]
+
+
 def test_a_caller_who_waits_in_vain_hangs_up() -> None:
     caller = PretendCaller([Say(WORD)], patience=3.0)
     converse(caller, [], 2.9)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,9 +24,10 @@ def advice() -> Iterator[str]:
     command = [sys.executable, "-m", "esl_agent", "echo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield "".join(process.stdout.readline() for _ in range(2))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        try:
+            yield "".join(process.stdout.readline() for _ in range(2))
+        finally:
+            process.terminate()
 
 
 def answer(socket: ClientConnection) -> bytes:
