@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Sequence
+from io import FileIO
 from typing import Any
 
 import gevent
@@ -260,8 +261,7 @@ def _may_open(files: int) -> bool:
     """Whether this process may open so many more: the number of a new one is the lowest that is free."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        number = os.open(os.devnull, os.O_RDONLY)
+        with FileIO(os.devnull) as lowest:  # closed at once: gevent's os.close waits for the next round of the hub
+            return limit == resource.RLIM_INFINITY or lowest.fileno() + files <= limit
     except OSError:
         return False
-    os.close(number)
-    return limit == resource.RLIM_INFINITY or number + files <= limit

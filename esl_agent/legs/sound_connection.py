@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from typing import Any
 
 from gevent import get_hub
@@ -70,14 +72,25 @@ def age_of(sock: Any) -> float:
 class Acceptor(StreamServer):
     """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub.
 
-    ``on_no_files`` is told that a connection waits for which no file is left; it may ``stop`` us.
+    Whoever connects when this process may open no more files is shut out at once, by means of one that is kept for it:
+    the kernel lets them in anyway, and they would wait. (chan_websocket waits for the handshake without end, and other
+    calls of that Asterisk with it: 22.10.1.) ``on_no_files`` is told then; it may ``stop`` us.
     """
 
     on_no_files: Callable[[], object] | None = None
+    _spare: FileIO | None = None
     _is_out_of_files = False
+
+    def init_socket(self) -> None:
+        super().init_socket()
+        self._keep_spare()
 
     def do_close(self, *_: Any) -> None:
         """The connection closes its own socket."""
+
+    def close(self) -> None:
+        super().close()
+        self._let_spare_go()
 
     def do_read(self) -> Any:
         """What gevent would print with a traceback each time is said once, until a connection is taken again."""
@@ -89,20 +102,38 @@ class Acceptor(StreamServer):
             if not self._is_out_of_files:
                 self._is_out_of_files = True
                 log.error("port %s: nobody can be let in: %s; LimitNOFILE, ulimit -n", self.server_port, error.strerror)
+            self._shut_one_out()
             if self.on_no_files is not None:
                 self.on_no_files()
-            if not self.closed:
-                self._pause()
             return None
         if taken:
             self._is_out_of_files = False
         return taken
+
+    def _shut_one_out(self) -> None:
+        self._let_spare_go()
+        try:
+            FileIO(self.socket._accept()[0]).close()  # at once: gevent's os.close waits for the next round of the hub
+        except BlockingIOError:
+            pass  # nobody waits any more
+        except OSError:
+            self._pause()
+        self._keep_spare()
 
     def _pause(self) -> None:
         """As gevent does after any error: a connection that waits would wake us at once, over and over."""
         self.stop_accepting()
         self._timer = self.loop.timer(self.max_delay)
         self._timer.start(self._start_accepting_if_started)
+
+    def _keep_spare(self) -> None:
+        with suppress(OSError):
+            self._spare = FileIO(os.devnull)
+
+    def _let_spare_go(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
 
 
 class SoundConnection:
