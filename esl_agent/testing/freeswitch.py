@@ -37,6 +37,8 @@ class CallerAudio(Protocol):
 
     rate: int
     """Must be the channel's codec rate."""
+    is_connected: bool
+    """Set by the call: it is answered, or there is early media."""
 
     def next_frame(self, heard: bytes, now: float) -> bytes: ...
     def take_deeds(self) -> list[Deed]: ...

@@ -193,12 +193,11 @@ class PretendCall:
                 self._send_said(fork, self._said_before)
             self._send_unicast(self._said_before)
             self._said_before = said
-        if self.caller:
-            for deed in self.caller.take_deeds():
-                if isinstance(deed, HangUp):
-                    self.hang_up()
-                else:
-                    self.press(deed.digit)
+        for deed in self.caller.take_deeds() if self.caller else ():
+            if isinstance(deed, HangUp):
+                self.hang_up()
+            else:
+                self.press(deed.digit)
 
     def _prepared_frame(self) -> bytes:
         """What the recording holds of a prepared caller: silence if its frames are not at the codec's rate."""
