@@ -73,8 +73,8 @@ class Acceptor(StreamServer):
     """Hands accepted sockets over for good: a connection outlives the call of the handler, which runs on the hub.
 
     Whoever connects when this process may open no more files is shut out at once, by means of one that is kept for it:
-    the kernel lets them in anyway, and they would wait. (chan_websocket waits for the handshake without end; with fifteen
-    such calls others of that Asterisk stood still, too: 22.10.1.) ``on_no_files`` is told then; it may ``stop`` us.
+    the kernel lets them in anyway, and they would wait. (chan_websocket waits for the handshake without end; fifteen
+    such calls held up others of that Asterisk: 22.10.1.) ``on_no_files`` is told then; it may ``stop`` us.
     """
 
     on_no_files: Callable[[], object] | None = None
