@@ -69,11 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("number", help="the number a caller would dial")
     echo = commands.add_parser("echo", help=ECHO, description=ECHO)
     echo.set_defaults(run=_echo)
-    echo.add_argument("--port", type=int, default=8765, help="where it listens, on 127.0.0.1 (else: 8765)")
+    echo.add_argument("--port", type=_port, default=8765, help="where it listens, on 127.0.0.1 (else: 8765)")
     demo = command("demo", _demo, "Make one whole call to the agent, without FreeSWITCH, and print it as it happens.")
     demo.add_argument("--did", default="5000", help="the number to call; the caller's sentences are made for 5000")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="directory for the recording and the picture")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 65535")
+    return int(text)
 
 
 def set_up_logging(level: str, format: str) -> None:
