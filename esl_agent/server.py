@@ -25,6 +25,7 @@ from esl_agent.journal import Note
 from esl_agent.lineup import Lineup, keep_warm, make_lineup
 from esl_agent.reception import Reception
 from esl_agent.secret import beside
+from esl_agent.systemd import Systemd
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Server:
         self._service = service
         self.reception = self._receive(lineup or make_lineup(config), watch)
         self.hub_lag = HubLag()
+        self._systemd = Systemd()
         self.freeswitch = FreeSwitchDoor(service, self.reception) if freeswitch else None
         with beside(config.constants):
             self.asterisk = AsteriskDoor(service.asterisk, self.reception) if service.asterisk.enabled else None
@@ -95,6 +97,7 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        self._systemd.ready()
         log.info("ready: %d DIDs", len(self.reception.lineup.config.dids))
 
     def run(self) -> None:
@@ -142,6 +145,7 @@ class Server:
     def drain(self) -> None:
         """Take no more calls, let running ones finish, bid goodbye to those that do not, then stop."""
         seconds = self._service.freeswitch.drain
+        self._systemd.stopping()
         log.info("draining: %d calls, at most %g s", len(self.reception.calls), seconds)
         for door in self.doors:
             door.turn_away()
@@ -155,6 +159,7 @@ class Server:
         for door in self.doors:
             door.stop()
         self.hub_lag.stop()
+        self._systemd.close()
         if self._warming is not None:
             self._warming.kill(block=False)
         self.reception.stop()
