@@ -23,7 +23,7 @@ def test_ctrl_c_leaves_a_command_that_waits_for_asterisk_without_a_word(tmp_path
         text = AGENT.format(port=asterisk.getsockname()[1], secret=tmp_path / "secret")
         (tmp_path / "agent.yaml").write_text(text)
         command = [sys.executable, "-m", "esl_agent", "call", "--conf", str(tmp_path), "--did", "5000", "123"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=_at_a_terminal) as process:
             asterisk.settimeout(60)
             connection, _ = asterisk.accept()
             with connection:
