@@ -233,8 +233,11 @@ class SipPhone:
     def _read(self) -> None:
         while True:
             data = self._sock.recv(65535)
-            if data.strip():
-                self._take(parse(data))
+            try:
+                message = parse(data)
+            except ValueError:  # a keep-alive, or meant for who had the port before
+                continue
+            self._take(message)
 
     def _take(self, message: Message) -> None:
         key = message.get("Call-ID")
