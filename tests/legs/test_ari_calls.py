@@ -60,6 +60,17 @@ def test_a_caller_who_is_up_is_not_answered_again(lab):
     assert not lab.asterisk.asked_for("/answer")
 
 
+def test_an_asterisk_that_forgets_to_put_the_caller_into_the_bridge_is_reminded(lab, monkeypatch):
+    monkeypatch.setattr(ari_call, "REMIND_SECONDS", 0.02)
+    lab.asterisk.troubles.append(Trouble(lambda each: each.of("channel").startswith("1795197521."), before=0.3))
+    channel, _ = lab.talking()
+    assert channel.state == "Up"
+    reminded = len(lab.asterisk.asked_for("/answer"))
+    assert reminded > 1
+    gevent.sleep(0.1)
+    assert len(lab.asterisk.asked_for("/answer")) == reminded, "who talks with us is not spoken of any more"
+
+
 def test_the_did_is_the_argument_or_the_variable_or_the_extension(lab):
     assert lab.talking("4930123", variables={"ESL_AGENT_DID": "1"})[1].caller.did == "4930123"
     assert lab.talking("CUSTOMER=Ann", variables={"ESL_AGENT_DID": "4930999"})[1].caller.did == "4930999"
