@@ -204,13 +204,14 @@ class AriClient:
                 data += piece
                 if len(data) > MAX_ANSWER:
                     return Reply(0, f"an answer of more than {MAX_ANSWER} bytes")
+        is_done = 200 <= answer.status_code < 300
         try:
             value = loads(bytes(data)) if data else None
         except ValueError:
-            if answer.ok:
+            if is_done:
                 return Reply(0, "an answer that is no JSON")
             value = None  # a page of the HTTP server itself, as where there is no /ari
-        if 200 <= answer.status_code < 300:
+        if is_done:
             return Reply(answer.status_code, "", value)
         return Reply(answer.status_code, message_of(value, str(answer.reason)), value)
 
