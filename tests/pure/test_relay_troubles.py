@@ -25,6 +25,16 @@ QUIET = FillerSettings(after=0.0)
 LONG = "This is the answering service of the bakery at the harbour which is open from six to six"
 
 
+def in_its_first_word() -> RelayWorld:
+    """The agent has begun to greet."""
+    it = world()
+    it.answer()
+    it.connect()
+    it.post(ev.AgentResponding(1, "r1"))
+    it.say("r1", "i", "Hel")
+    return it
+
+
 def answering(**changes) -> RelayWorld:
     """The agent has said a second of an answer, and is to say more."""
     it = greeted(**changes)
@@ -109,11 +119,7 @@ def test_a_response_that_says_nothing_is_asked_for_again():
 
 
 def test_an_answer_that_fails_in_the_middle_goes_on_and_does_not_begin_again():
-    it = world()
-    it.answer()
-    it.connect()
-    it.post(ev.AgentResponding(1, "r1"))
-    it.say("r1", "i", "Hel")
+    it = in_its_first_word()
     it.post(ev.AgentResponded(1, "r1", "failed", error="server_error"))
     assert len(asked(it)) == 2
     assert asked(it)[1] == ""
@@ -185,11 +191,7 @@ def test_who_is_being_listened_to_is_not_told_to_wait():
 
 
 def test_a_greeting_that_was_half_heard_when_the_connection_broke_is_not_said_again():
-    it = world()
-    it.answer()
-    it.connect()
-    it.post(ev.AgentResponding(1, "r1"))
-    it.say("r1", "i", "Hel")
+    it = in_its_first_word()
     it.post(ev.AgentClosed(1, "gone", retryable=True))
     it.connect()
     assert asked(it)[-1] == ""
